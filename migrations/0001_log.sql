@@ -1,0 +1,163 @@
+-- The log: events, and what gives a position in it a meaning.
+--
+-- Everything lives in schema pgstream, which the migrator has made. Advisory locks are pairs (1885827956, n), the
+-- first number being "pgst" in ASCII: 1 migrations, 2 epochs, 3 segments, 4 ticks, 5 the purger at work.
+
+-- What publish() obeys. One row; the migrator writes what was configured.
+create table pgstream.settings (
+  only_row boolean primary key default true check (only_row),
+  create_topics boolean not null default true,
+  event_bytes_max integer not null default 1048576 check (event_bytes_max > 0),
+  idempotency_window interval not null default '24 hours' check (idempotency_window > '0')
+);
+insert into pgstream.settings default values;
+
+-- xid: which transaction made the topic, so that readers learn of new topics as they learn of new events.
+create table pgstream.topics (
+  id integer generated always as identity primary key,
+  name text not null unique
+    check (length(name) <= 249 and name ~ '^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$'),
+  retention interval check (retention > '0'),
+  xid xid8 not null default pg_current_xact_id(),
+  created_at timestamptz not null default now()
+);
+create index topics_xid on pgstream.topics (xid);
+comment on column pgstream.topics.retention is 'How long events of this topic live; null: as long as RETENTION says.';
+
+-- Ids are handed out one by one (cache 1): a cached block would let a later publish draw smaller ids.
+create sequence pgstream.event_ids as bigint cache 1;
+
+-- json, not jsonb: it keeps the publisher's bytes, and is faster both ways. (xid, topic_id) in this order: new events
+-- go to the end of the index, whatever their topic. Measurements in docs/decisions.md.
+create table pgstream.events (
+  xid xid8 not null,
+  id bigint not null,
+  created_at timestamptz not null,
+  topic_id integer not null,
+  key text,
+  type text,
+  headers json,
+  data json not null,
+  primary key (id)
+) partition by range (id);
+create index events_xid_topic_id on pgstream.events (xid, topic_id);
+
+-- Partitions of events, each 2^32 ids wide: `id >> 32` is the segment.
+create table pgstream.segments (
+  segment integer primary key,
+  attached_at timestamptz not null default now(),
+  opened_at timestamptz,
+  emptied_at timestamptz
+);
+comment on column pgstream.segments.opened_at is 'When ids of this segment began to be handed out; null: not yet.';
+
+-- Nobody ever locks this table. publish() opens it to make its backend take in what happened to the partitions
+-- of events meanwhile: without it, the second publish of an open transaction fails after a segment roll.
+create table pgstream.catalog_refresh ();
+
+-- A stretch of history in which xids and ids only grow: they do not survive a failover that lost commits, or a
+-- dump and restore. Identified by what the server says of itself; `id` is what cursors carry.
+create table pgstream.epochs (
+  number integer primary key,
+  id uuid not null unique default gen_random_uuid(),
+  system_identifier bigint not null,
+  timeline integer not null,
+  database_oid oid not null,
+  events_oid oid not null,
+  first_id bigint not null,
+  snapshot pg_snapshot not null,
+  carried xid8[] not null default '{}',
+  opened_at timestamptz not null default now()
+);
+comment on column pgstream.epochs.snapshot is 'What was visible when the epoch opened: the position before its first event.';
+comment on column pgstream.epochs.carried is 'Transactions prepared in the earlier epoch that may still commit in this one.';
+
+-- Positions taken now and then. Every transaction whose xid is above a tick's xid has only ids above its last_id.
+create table pgstream.ticks (
+  epoch integer not null,
+  xid xid8 not null,
+  snapshot pg_snapshot not null,
+  last_id bigint not null,
+  at timestamptz not null,
+  primary key (epoch, xid)
+);
+create index ticks_at on pgstream.ticks (epoch, at);
+
+-- What retention removed, announced before it is removed, so that a late subscription can be told.
+create table pgstream.purges (
+  id bigint generated always as identity primary key,
+  epoch integer not null,
+  floor pg_snapshot not null,
+  since pg_snapshot,
+  segment integer,
+  topic_id integer,
+  first_id bigint not null,
+  last_id bigint not null,
+  announced_at timestamptz not null default now(),
+  done_at timestamptz,
+  check ((segment is null) <> (topic_id is null))
+);
+comment on column pgstream.purges.floor is 'Only events visible in this snapshot were removed.';
+comment on column pgstream.purges.since is 'Trimming one topic: only events not visible in this one were.';
+
+create table pgstream.purged_topics (
+  purge_id bigint not null references pgstream.purges (id),
+  topic_id integer not null,
+  events bigint not null,
+  first_xid xid8 not null,
+  last_xid xid8 not null,
+  primary key (purge_id, topic_id)
+);
+
+-- Who published what last. A publisher sends batch n + 1 only when it knows the fate of n, so one row remembers all
+-- that its own retries can ask for. Rewritten in place, hence the room for updates within the page.
+create table pgstream.publishers (
+  id uuid primary key,
+  batch bigint not null,
+  ids bigint[] not null,
+  at timestamptz not null default now()
+) with (fillfactor = 50);
+
+create table pgstream.idempotency_keys (
+  topic_id integer not null,
+  key text not null,
+  digest bytea not null,
+  event_id bigint,
+  at timestamptz not null default now(),
+  primary key (topic_id, key)
+) with (fillfactor = 50);
+create index idempotency_keys_at on pgstream.idempotency_keys using brin (at) with (autosummarize = on);
+
+-- What this server says of itself.
+create function pgstream.server_identity(
+  out system_identifier bigint, out timeline integer, out database_oid oid, out events_oid oid
+) language sql stable set search_path = pg_catalog, pg_temp as $$
+  select
+    (pg_control_system()).system_identifier,
+    ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer,
+    (select oid from pg_database where datname = current_database()),
+    'pgstream.events'::regclass::oid
+$$;
+
+-- Makes a segment and attaches it. The CHECK spares ATTACH the scan.
+create function pgstream.attach_segment(number integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  name text := 'events_' || number;
+  first_id bigint := number::bigint << 32;
+begin
+  execute format(
+    'create table pgstream.%I (like pgstream.events including defaults including storage,
+       constraint bounds check (id >= %s and id < %s))', name, first_id, first_id + (1::bigint << 32));
+  execute format(
+    'alter table pgstream.events attach partition pgstream.%I for values from (%s) to (%s)',
+    name, first_id, first_id + (1::bigint << 32));
+  insert into pgstream.segments (segment) values (number);
+end $$;
+
+-- Segment 0 to begin with, 1 to roll to, 16 (id 2^36) for the epoch after this one.
+select pgstream.attach_segment(number) from unnest(array[0, 1, 16]) number;
+update pgstream.segments set opened_at = now() where segment = 0;
+
+insert into pgstream.epochs (number, system_identifier, timeline, database_oid, events_oid, first_id, snapshot)
+select 1, i.*, 1, pg_current_snapshot() from pgstream.server_identity() i;

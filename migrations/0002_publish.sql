@@ -1,0 +1,295 @@
+-- Publishing: the only way into the log.
+--
+-- Errors raised for the caller have SQLSTATEs of class PS; src/adapters/postgres/sqlstate.ts gives them their names.
+
+-- Opens a new epoch when the server is not the one of the newest row any more: a promoted standby, a restored dump, a
+-- recreated database. Ids jump to a multiple of 2^36, so that what a lost primary may have handed out stays unused.
+create function pgstream.open_epoch() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  server record;
+  newest pgstream.epochs;
+  next_id bigint;
+  target integer;
+  now_visible pg_snapshot;
+  own xid8;
+begin
+  perform pg_advisory_xact_lock(1885827956, 2);
+  select * into server from pgstream.server_identity();
+  select * into newest from pgstream.epochs order by number desc limit 1;
+  if (newest.system_identifier, newest.timeline, newest.database_oid, newest.events_oid)
+     is not distinct from (server.system_identifier, server.timeline, server.database_oid, server.events_oid) then
+    return; -- somebody else was faster
+  end if;
+  select last_value + is_called::integer into next_id from pgstream.event_ids;
+  -- A jump is not undone when its transaction rolls back; the segment is then still unopened, and right.
+  select min(segment) into target from pgstream.segments
+    where segment % 16 = 0 and segment >= next_id >> 32 and opened_at is null;
+  if target is null then
+    raise sqlstate 'PS008' using message = 'no segment is attached for a new epoch: run the purger or the migrator once';
+  end if;
+  now_visible := pg_current_snapshot();
+  own := pg_current_xact_id();
+  insert into pgstream.epochs
+    (number, system_identifier, timeline, database_oid, events_oid, first_id, snapshot, carried)
+  values
+    (newest.number + 1, server.system_identifier, server.timeline, server.database_oid, server.events_oid,
+     target::bigint << 32, pgstream.snapshot_below(now_visible, own), pgstream.prepared_xids());
+  update pgstream.segments set opened_at = clock_timestamp() where segment = target;
+  if next_id < target::bigint << 32 then
+    perform setval('pgstream.event_ids', target::bigint << 32, false);
+  end if;
+end $$;
+
+-- The snapshot with everything from `bound` on taken as not yet seen.
+create function pgstream.snapshot_below(snapshot pg_snapshot, bound xid8) returns pg_snapshot
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select case when pg_snapshot_xmax(snapshot) <= bound then snapshot else (
+    select format('%s:%s:%s', coalesce((array_agg(x order by x))[1], bound), bound, string_agg(x::text, ',' order by x))
+    from pg_snapshot_xip(snapshot) x where x < bound
+  )::pg_snapshot end
+$$;
+
+-- Prepared transactions that hold a lock on the log, as xid8. Locks know 32 bits of an xid; the rest is the latest
+-- number that is not in the future.
+create function pgstream.prepared_xids() returns xid8[]
+language sql set search_path = pg_catalog, pg_temp as $$
+  with latest as (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as xid),
+  prepared as (
+    select distinct p.transaction::text::bigint as low
+    from pg_prepared_xacts p
+    join pg_locks l on l.virtualtransaction = '-1/' || p.transaction::text
+    join pg_class c on c.oid = l.relation and c.relnamespace = 'pgstream'::regnamespace
+    where p.database = current_database()
+  ),
+  full_xids as (
+    select (xid >> 32 << 32) + low - case when (xid >> 32 << 32) + low > xid then 1::bigint << 32 else 0 end as full_xid
+    from prepared, latest
+  )
+  select coalesce(array_agg(full_xid::text::xid8 order by full_xid), '{}') from full_xids
+$$;
+
+-- Takes hold of idempotency keys, waiting for whoever holds one in an open transaction. Answers per event: null, it
+-- is new and to be published; positive, the id it was published under; negative, -n: the same as the n-th of this call.
+create function pgstream.claim_idempotency_keys(topic_names text[], keys text[], digests bytea[]) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  answers bigint[];
+  conflicting text;
+  missing bigint;
+begin
+  loop
+    -- In the order of the primary key, so that two batches with the same keys never wait for each other in a circle.
+    insert into pgstream.idempotency_keys (topic_id, key, digest)
+      select distinct on (t.id, c.key) t.id, c.key, c.digest
+      from unnest(topic_names, keys, digests) with ordinality c(topic, key, digest, n)
+      join pgstream.topics t on t.name = c.topic
+      where c.key is not null
+      order by t.id, c.key, c.n
+    on conflict do nothing;
+    select
+      min(c.key) filter (where c.digest <> k.digest),
+      count(*) filter (where c.key is not null and k.key is null),
+      array_agg(case
+        when k.event_id is not null then k.event_id
+        when k.key is not null and c.n > c.first_n then -c.first_n
+      end order by c.n)
+    into conflicting, missing, answers
+    from (
+      select u.*, t.id as topic_id, min(u.n) over (partition by t.id, u.key) as first_n
+      from unnest(topic_names, keys, digests) with ordinality u(topic, key, digest, n)
+      join pgstream.topics t on t.name = u.topic
+    ) c
+    left join pgstream.idempotency_keys k on k.topic_id = c.topic_id and k.key = c.key;
+    exit when missing = 0; -- else one expired between the two statements
+  end loop;
+  if conflicting is not null then
+    raise sqlstate 'PS005' using
+      message = format('idempotency key %s was used with other content', quote_literal(left(conflicting, 80)));
+  end if;
+  return answers;
+end $$;
+
+create function pgstream.topics_must_exist(names text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  unknown text[];
+  wrong text;
+begin
+  unknown := array(select name from unnest(names) name except select t.name from pgstream.topics t where t.name = any(names));
+  if cardinality(unknown) = 0 then
+    return;
+  end if;
+  select name into wrong from unnest(unknown) name
+    where length(name) > 249 or name !~ '^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$' limit 1;
+  if found then
+    raise sqlstate 'PS002' using message = format('topic %s is not a name: use letters, digits, "_" and "-", with dots '
+      'between tokens, at most 249 characters', quote_literal(left(wrong, 80)));
+  end if;
+  if not (select s.create_topics from pgstream.settings s) then
+    raise sqlstate 'PS003' using message = format('topic %s does not exist, and topics are not created on publishing: '
+      'insert it into pgstream.topics or turn CREATE_TOPICS on', quote_literal(unknown[1]));
+  end if;
+  insert into pgstream.topics (name) select name from unnest(unknown) name order by name on conflict do nothing;
+end $$;
+
+-- Publishes a batch: one text per column, the values joined by U+001E, which JSON never contains; an empty value is
+-- null. With `publisher` and `batch` (1, 2, 3, ...) a repeated batch returns the ids it got the first time.
+-- Returns one id per event, in the order given; the events become visible together or not at all.
+create function pgstream.publish_batch(
+  topics text,
+  data text,
+  keys text default null,
+  types text default null,
+  headers text default null,
+  idempotency_keys text default null,
+  publisher uuid default null,
+  batch bigint default null,
+  notify boolean default true
+) returns bigint[]
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  topic_list text[] := string_to_array(topics, E'\x1e');
+  data_list text[] := string_to_array(data, E'\x1e');
+  key_list text[] := string_to_array(keys, E'\x1e', '');
+  type_list text[] := string_to_array(types, E'\x1e', '');
+  header_list text[] := string_to_array(headers, E'\x1e', '');
+  idempotency_list text[] := string_to_array(idempotency_keys, E'\x1e', '');
+  size integer := cardinality(topic_list);
+  distinct_topics text[];
+  newest pgstream.epochs;
+  remembered pgstream.publishers;
+  originals bigint[];
+  own xid8;
+  ids bigint[];
+  answer bigint[];
+begin
+  perform pgstream.check_batch(topic_list, data_list, key_list, type_list, header_list, idempotency_list);
+
+  -- 1. Everything that may wait or look things up. Ids are drawn after it: an id drawn before a wait would be
+  --    delivered before the events of whoever was waited for.
+  if publisher is not null then
+    insert into pgstream.publishers (id, batch, ids) values (publisher, 0, '{}') on conflict do nothing;
+    select * into remembered from pgstream.publishers p where p.id = publisher for update;
+    if remembered.batch = publish_batch.batch then
+      return remembered.ids;
+    elsif remembered.batch is distinct from publish_batch.batch - 1 then
+      raise sqlstate 'PS006' using message = format('batch %s of publisher %s cannot be placed: the last one known is %s',
+        publish_batch.batch, publisher, remembered.batch);
+    end if;
+  end if;
+  select * into newest from pgstream.epochs order by number desc limit 1;
+  if (newest.system_identifier, newest.timeline, newest.database_oid, newest.events_oid)
+     is distinct from (select (i.system_identifier, i.timeline, i.database_oid, i.events_oid) from pgstream.server_identity() i) then
+    perform pgstream.open_epoch();
+  end if;
+  distinct_topics := array(select distinct name from unnest(topic_list) name);
+  perform pgstream.topics_must_exist(distinct_topics);
+  if idempotency_keys <> '' then
+    originals := pgstream.claim_idempotency_keys(topic_list, idempotency_list, array(
+      select sha256(convert_to(concat_ws(E'\x1e', d, coalesce(k, ''), coalesce(t, ''), h), 'UTF8'))
+      from unnest(data_list, key_list, type_list, header_list) with ordinality u(d, k, t, h, n) order by n));
+  end if;
+
+  -- 2. The xid before any id: a tick's bound relies on it.
+  own := pg_current_xact_id();
+  -- 3. All ids.
+  ids := array(
+    select case when originals[n] is null then nextval('pgstream.event_ids') end from generate_series(1, size) n);
+  -- 4. Take in what happened to the partitions since this transaction began.
+  perform pg_relation_size('pgstream.catalog_refresh');
+  -- 5. The events.
+  insert into pgstream.events (xid, id, created_at, topic_id, key, type, headers, data)
+    select own, e.id, now(), t.id, e.key, e.type, e.headers::json, e.data::json
+    from unnest(ids, topic_list, key_list, type_list, header_list, data_list) e(id, topic, key, type, headers, data)
+    join pgstream.topics t on t.name = e.topic
+    where e.id is not null;
+
+  -- What becomes visible must survive a crash.
+  if current_setting('synchronous_commit') = 'off' then
+    perform set_config('synchronous_commit', 'on', true);
+  end if;
+  answer := ids;
+  if originals is not null then
+    answer := array(
+      select case when originals[n] < 0 then coalesce(ids[-originals[n]], originals[-originals[n]]) else coalesce(originals[n], ids[n]) end
+      from generate_series(1, size) n);
+    update pgstream.idempotency_keys k set event_id = e.id
+      from unnest(ids, topic_list, idempotency_list) e(id, topic, key)
+      join pgstream.topics t on t.name = e.topic
+      where k.topic_id = t.id and k.key = e.key and e.id is not null;
+  end if;
+  if publisher is not null then
+    update pgstream.publishers p set batch = publish_batch.batch, ids = answer, at = now() where p.id = publisher;
+  end if;
+  if notify then
+    perform pg_notify('events', case when octet_length(names) <= 7900 then names else '*' end)
+      from array_to_string(distinct_topics, ',') names;
+  end if;
+  return answer;
+end $$;
+
+-- Refuses what must not enter, before anything is locked or written.
+create function pgstream.check_batch(
+  topic_list text[], data_list text[], key_list text[], type_list text[], header_list text[], idempotency_list text[]
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  size integer := cardinality(topic_list);
+  bytes_max integer;
+  bytes integer;
+begin
+  if coalesce(size, 0) = 0
+     or cardinality(data_list) is distinct from size
+     or cardinality(key_list) not in (size, 0)
+     or cardinality(type_list) not in (size, 0)
+     or cardinality(header_list) not in (size, 0)
+     or cardinality(idempotency_list) not in (size, 0) then
+    raise sqlstate 'PS001' using message = 'a batch needs one value per event in every column that is given, and at least one event';
+  end if;
+  -- Control characters separate values on the wire, and nobody can read them in a log.
+  if concat_ws('', array_to_string(topic_list, ''), array_to_string(key_list, ''), array_to_string(type_list, ''),
+       array_to_string(idempotency_list, '')) ~ '[\u0001-\u001f\u007f]' then
+    raise sqlstate 'PS001' using message = 'topic, key, type and idempotency key take no control characters';
+  end if;
+  if exists (select from unnest(key_list || type_list || idempotency_list) value where length(value) > 1024) then
+    raise sqlstate 'PS001' using message = 'key, type and idempotency key take at most 1024 characters';
+  end if;
+  select s.event_bytes_max into bytes_max from pgstream.settings s;
+  select max(octet_length(d) + coalesce(octet_length(h), 0)) into bytes from unnest(data_list, header_list) u(d, h);
+  if bytes > bytes_max then
+    raise sqlstate 'PS004' using
+      message = format('an event has %s bytes, more than the %s allowed: raise EVENT_BYTES_MAX or publish a reference', bytes, bytes_max);
+  end if;
+  if exists (select from unnest(header_list) h where json_typeof(h::json) <> 'object') then
+    raise sqlstate 'PS001' using message = 'headers must be a JSON object';
+  end if;
+exception when invalid_text_representation then
+  raise sqlstate 'PS001' using message = 'headers are not JSON';
+end $$;
+
+-- Publishes one event inside the caller's transaction: the outbox, from any language. Returns its id.
+--
+-- Not in a statement that locks rows: `select pgstream.publish(...) ... for update` that has to wait is evaluated twice.
+create function pgstream.publish(
+  topic text,
+  data json,
+  key text default null,
+  type text default null,
+  headers json default null,
+  idempotency_key text default null,
+  notify boolean default true
+) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if topic is null or data is null then
+    raise sqlstate 'PS001' using message = 'topic and data must not be null';
+  end if;
+  if '' in (topic, key, type, idempotency_key) then
+    raise sqlstate 'PS001' using message = 'topic, key, type and idempotency key must not be empty: leave them out instead';
+  end if;
+  if concat(topic, key, type, idempotency_key) like E'%\x1e%' then
+    raise sqlstate 'PS001' using message = 'topic, key, type and idempotency key take no control characters';
+  end if;
+  return (pgstream.publish_batch(topic, data::text, key, type, headers::text, idempotency_key, null, null, notify))[1];
+end $$;

@@ -1,0 +1,96 @@
+-- What keeps the log running: ticks that cut it into windows, and segments that hold it.
+
+-- Writes a tick when ids were handed out since the last one; answers whether it did. A transaction of its own:
+-- with an xid taken earlier, or a snapshot older than last_id, what a tick claims would be false.
+create function pgstream.tick() returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  newest pgstream.epochs;
+  last_id bigint;
+  visible pg_snapshot;
+begin
+  if pg_current_xact_id_if_assigned() is not null then
+    raise sqlstate 'PS007' using message = 'tick() must be the first statement of its transaction that writes';
+  end if;
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise sqlstate 'PS007' using message = 'tick() needs isolation level read committed';
+  end if;
+  -- One after the other: what one tick sees has ids at most those that the next one counts.
+  if not pg_try_advisory_xact_lock(1885827956, 4) then
+    return false;
+  end if;
+  select * into newest from pgstream.epochs order by number desc limit 1;
+  if (newest.system_identifier, newest.timeline, newest.database_oid, newest.events_oid)
+     is distinct from (select (i.system_identifier, i.timeline, i.database_oid, i.events_oid) from pgstream.server_identity() i) then
+    return false; -- the first publish opens the new epoch
+  end if;
+  -- In this order, each its own statement: last_id, the snapshot, the xid.
+  select s.last_value - (not s.is_called)::integer into last_id from pgstream.event_ids s;
+  if last_id <= coalesce((select t.last_id from pgstream.ticks t where t.epoch = newest.number order by t.xid desc limit 1),
+                         newest.first_id - 1) then
+    return false;
+  end if;
+  visible := pg_current_snapshot();
+  if current_setting('synchronous_commit') = 'off' then
+    perform set_config('synchronous_commit', 'on', true);
+  end if;
+  insert into pgstream.ticks (epoch, xid, snapshot, last_id, at)
+    values (newest.number, pg_current_xact_id(), visible, last_id, clock_timestamp());
+  return true;
+end $$;
+
+-- The segment that the next id falls into.
+create function pgstream.current_segment() returns integer
+language sql set search_path = pg_catalog, pg_temp as $$
+  select ((last_value + is_called::integer) >> 32)::integer from pgstream.event_ids
+$$;
+
+-- Attaches what must be there in advance: the segment after the current one, and the next epoch's first. Answers
+-- how many it attached. Never waits long for a lock: everybody who publishes would wait behind it.
+create function pgstream.prepare_segments() returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
+declare
+  current integer;
+  number integer;
+  attached integer := 0;
+begin
+  perform pg_advisory_xact_lock(1885827956, 3);
+  current := pgstream.current_segment();
+  for number in
+    select distinct n from unnest(array[current, current + 1, (current / 16 + 1) * 16]) n
+    except select segment from pgstream.segments order by 1
+  loop
+    perform pgstream.attach_segment(number);
+    attached := attached + 1;
+  end loop;
+  return attached;
+end $$;
+
+-- Moves on to the next segment when the current one is old or large enough; answers whether it did. The next one must
+-- have been attached by an earlier, committed transaction: together they would fail everybody until the commit.
+create function pgstream.roll_segment(age_max interval, bytes_max bigint) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
+declare
+  current integer;
+  first_id bigint;
+begin
+  perform pg_advisory_xact_lock(1885827956, 3);
+  current := pgstream.current_segment();
+  first_id := (current + 1)::bigint << 32;
+  if (select last_value < current::bigint << 32 or not is_called from pgstream.event_ids) then
+    return false; -- still empty
+  end if;
+  if (select coalesce(opened_at, attached_at) > now() - age_max from pgstream.segments where segment = current)
+     and pg_total_relation_size(format('pgstream.events_%s', current)) < bytes_max then
+    return false;
+  end if;
+  if not exists (select from pgstream.segments where segment = current + 1 and attached_at < now()) then
+    return false;
+  end if;
+  update pgstream.segments set opened_at = clock_timestamp() where segment = current + 1;
+  -- Only forward: a second roller must not hand out ids again.
+  if (select last_value from pgstream.event_ids) < first_id then
+    perform setval('pgstream.event_ids', first_id - 1, true);
+  end if;
+  return true;
+end $$;

@@ -1,0 +1,120 @@
+//! What goes in and what comes out of the log.
+
+import { PgstreamError } from "./errors.ts";
+import { parseTopicName } from "./topic.ts";
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
+
+/** An event as its publisher describes it. */
+export interface EventDraft {
+  readonly topic: string;
+  /** Anything `JSON.stringify` takes, or {@link RawJson} to keep the bytes as they are. */
+  readonly data: unknown;
+  /** What the event is about; events of one key keep the order of their writers. 1 to 1,024 characters. */
+  readonly key?: string;
+  /** What happened, e.g. `CourseCreated`. 1 to 1,024 characters. */
+  readonly type?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Makes publishing the same event again safe, per topic, inside the idempotency window. 1 to 1,024 characters. */
+  readonly idempotencyKey?: string;
+}
+
+/** JSON that is already text: published byte for byte. */
+export class RawJson {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** An event as the log holds it. */
+export interface Event {
+  /** Names one event for ever. Ids grow; gaps mean nothing. */
+  readonly id: bigint;
+  readonly topic: string;
+  readonly key: string | null;
+  readonly type: string | null;
+  readonly headers: Readonly<Record<string, string>> | null;
+  /** When the publishing transaction began, by the database's clock. */
+  readonly createdAt: Date;
+  /** Decoded when first asked for: who only passes an event on never parses it. */
+  readonly data: Json;
+  /** The publisher's bytes. */
+  readonly json: string;
+}
+
+/** A draft that has been checked and put into the form of the table: text, ready to travel. */
+export interface EncodedEvent {
+  readonly topic: string;
+  readonly data: string;
+  readonly key: string | null;
+  readonly type: string | null;
+  readonly headers: string | null;
+  readonly idempotencyKey: string | null;
+  /** UTF-8 bytes, near enough for limits: data, headers and names. */
+  readonly bytes: number;
+}
+
+const textLengthMax = 1_024;
+// Control characters are refused: they separate values on the wire, and nobody can read them in a log.
+// oxlint-disable-next-line no-control-regex
+const controlCharacter = /[\u0000-\u001f\u007f]/;
+
+const parseText = (what: string, value: string | undefined): string | null => {
+  if (value === undefined) return null;
+  if (
+    value.length >= 1 &&
+    value.length <= textLengthMax &&
+    !controlCharacter.test(value) &&
+    value.isWellFormed()
+  ) {
+    return value;
+  }
+  throw new PgstreamError(
+    "invalid_event",
+    `${what} must be 1 to ${textLengthMax} characters of well-formed text without control characters`,
+  );
+};
+
+const encodeJson = (what: string, value: unknown): string => {
+  let text: string | undefined;
+  try {
+    text =
+      value instanceof RawJson ? JSON.stringify(JSON.parse(value.text)) && value.text : JSON.stringify(value);
+  } catch (cause) {
+    throw new PgstreamError("invalid_event", `${what} is not JSON`, { cause });
+  }
+  if (text === undefined) {
+    throw new PgstreamError("invalid_event", `${what} is not JSON: it is undefined, a function or a symbol`);
+  }
+  return text;
+};
+
+const utf8 = new TextEncoder();
+
+/**
+ * Checks a draft and encodes it.
+ * @param bytesMax the most that one event may weigh, in UTF-8 bytes
+ * @throws PgstreamError `invalid_topic`, `invalid_event`, `event_too_large`
+ */
+export const encodeEvent = (draft: EventDraft, bytesMax: number): EncodedEvent => {
+  const topic = parseTopicName(draft.topic);
+  const data = encodeJson(`data of an event on topic ${topic}`, draft.data);
+  const headers = draft.headers === undefined ? null : encodeJson("headers", draft.headers);
+  const key = parseText("key", draft.key);
+  const type = parseText("type", draft.type);
+  const idempotencyKey = parseText("idempotencyKey", draft.idempotencyKey);
+  const bytes =
+    utf8.encode(data).length +
+    (headers?.length ?? 0) +
+    topic.length +
+    (key?.length ?? 0) +
+    (type?.length ?? 0);
+  if (bytes > bytesMax) {
+    throw new PgstreamError(
+      "event_too_large",
+      `an event on topic ${topic} has ${bytes} bytes, more than the ${bytesMax} allowed: raise EVENT_BYTES_MAX or publish a reference`,
+    );
+  }
+  return { topic, data, key, type, headers, idempotencyKey, bytes };
+};

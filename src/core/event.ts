@@ -43,6 +43,35 @@ export interface Event {
   readonly json: string;
 }
 
+/** An event as the table `events` holds it. */
+export interface EventRow {
+  readonly id: bigint;
+  readonly topicId: number;
+  readonly key: string | null;
+  readonly type: string | null;
+  readonly headers: string | null;
+  readonly createdAt: Date;
+  readonly data: string;
+}
+
+/** Gives a row the name of its topic, and decodes it no earlier than asked. */
+export const eventOf = (row: EventRow, topic: string): Event => {
+  let decoded: { readonly data: Json } | undefined;
+  return {
+    id: row.id,
+    topic,
+    key: row.key,
+    type: row.type,
+    headers: row.headers === null ? null : (JSON.parse(row.headers) as Record<string, string>),
+    createdAt: row.createdAt,
+    json: row.data,
+    get data() {
+      decoded ??= { data: JSON.parse(row.data) as Json };
+      return decoded.data;
+    },
+  };
+};
+
 /** A draft that has been checked and put into the form of the table: text, ready to travel. */
 export interface EncodedEvent {
   readonly topic: string;

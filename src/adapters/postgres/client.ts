@@ -1,0 +1,116 @@
+//! One connection to Postgres that is never trusted for longer than a deadline.
+//!
+//! A query on a half-open socket hangs for a quarter of an hour, whatever timeout the server was given. So every
+//! statement has a deadline on this side; when it passes, or the connection breaks, the driver's client is thrown away,
+//! and the next statement gets a new one. A write that ended so may have committed: its caller knows that it is unknown.
+
+import postgres from "postgres";
+
+import { PgstreamError } from "../../core/errors.ts";
+import { connectionErrorOf, databaseErrorOf } from "./sqlstate.ts";
+
+export type Sql = postgres.Sql<{ bigint: bigint }>;
+
+/** Where to connect, and how to know that it is the right server. */
+export interface PostgresTarget {
+  /** Says nothing about TLS; may hold a password: never log it. */
+  readonly url: string;
+  /** `verify` checks the certificate's chain and its host name; `no-verify` only encrypts. */
+  readonly tls: "off" | "verify" | "no-verify";
+  /** Certificates to trust, PEM; null for the system's. */
+  readonly ca: string | null;
+}
+
+export interface ClientOptions {
+  /** Shows in pg_stat_activity, after "pgstream ". */
+  readonly name: string;
+  /** The longest a statement may take, connecting included. */
+  readonly deadlineMs: number;
+  /** False behind a pooler that hands out another connection per transaction. Default true. */
+  readonly ownConnection?: boolean;
+  /** Settings of the session, e.g. `plan_cache_mode`; none can be given through a pooler. */
+  readonly session?: Readonly<Record<string, string>>;
+}
+
+export interface PostgresClient extends AsyncDisposable {
+  /**
+   * Runs one statement, or several down the one connection in the order given.
+   * @throws PgstreamError `database_unavailable` (retryable) when the connection broke or the deadline passed,
+   * else what the SQLSTATE means
+   */
+  readonly run: <T>(statement: (sql: Sql) => PromiseLike<T>, deadlineMs?: number) => Promise<T>;
+  readonly end: () => Promise<void>;
+}
+
+const connectTimeoutSeconds = 5;
+const endTimeoutSeconds = 2;
+
+/** The driver's options, every one of them spelled out. Also for the listening connection. */
+export const driverOptions = (target: PostgresTarget, options: ClientOptions) => {
+  const ownConnection = options.ownConnection ?? true;
+  const trusted = target.ca === null ? {} : { ca: target.ca };
+  return {
+    max: 1,
+    ssl: target.tls === "off" ? false : { rejectUnauthorized: target.tls === "verify", ...trusted },
+    connect_timeout: connectTimeoutSeconds,
+    idle_timeout: 0,
+    // The driver would renew connections at random after half an hour; ours live until they fail.
+    max_lifetime: null,
+    keep_alive: 30,
+    backoff: false,
+    fetch_types: false,
+    prepare: ownConnection,
+    onnotice: () => {},
+    connection: { application_name: `pgstream ${options.name}`, ...(ownConnection ? options.session : {}) },
+    types: { bigint: postgres.BigInt },
+  };
+};
+
+export const openClient = (target: PostgresTarget, options: ClientOptions): PostgresClient => {
+  let current: Sql | null = null;
+  let ended = false;
+
+  const connect = (): Sql => {
+    if (ended) throw new PgstreamError("database_unavailable", "the connection has been closed on our side");
+    const sql = current ?? postgres(target.url, driverOptions(target, options));
+    current = sql;
+    return sql;
+  };
+  const discard = (sql: Sql): void => {
+    if (current === sql) current = null;
+    // Settles what still waits on it. Nobody waits for the end: it may never come on a half-open socket.
+    sql.end({ timeout: 0 }).catch(() => {});
+  };
+
+  const run = async <T>(
+    statement: (sql: Sql) => PromiseLike<T>,
+    deadlineMs = options.deadlineMs,
+  ): Promise<T> => {
+    const sql = connect();
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      late.reject(
+        new PgstreamError("database_unavailable", `no answer from the database within ${deadlineMs} ms`, {
+          retryable: true,
+        }),
+      );
+    }, deadlineMs);
+    try {
+      return await Promise.race([statement(sql), late.promise]);
+    } catch (error) {
+      const broken = error instanceof PgstreamError ? error : connectionErrorOf(error);
+      if (broken === null) throw databaseErrorOf(error);
+      discard(sql);
+      throw broken;
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+  const end = async (): Promise<void> => {
+    ended = true;
+    const sql = current;
+    current = null;
+    await sql?.end({ timeout: endTimeoutSeconds });
+  };
+  return { run, end, [Symbol.asyncDispose]: end };
+};

@@ -1,0 +1,145 @@
+//! Reads the log: implements the port core/log.ts with SELECTs.
+//!
+//! Bounds and snapshots go in as parameters and every execution is planned anew (`plan_cache_mode`), so that the
+//! planner leaves out the segments below the bounds before it opens or locks them.
+
+import { PgstreamError } from "../../core/errors.ts";
+import type { EpochState, Log, Look, LookRequest, Page, PageRequest, PurgedTopic } from "../../core/log.ts";
+import { parseSnapshot } from "../../core/snapshot.ts";
+import type { PostgresClient } from "./client.ts";
+import { makeLogStarts } from "./log-starts.ts";
+import {
+  type EventColumns,
+  eventRowOf,
+  selectFirstPage,
+  selectNextPage,
+  selectWindowEnd,
+} from "./select-events.ts";
+import { type LookColumns, selectLook } from "./select-look.ts";
+
+interface EpochColumns {
+  readonly standby: boolean;
+  readonly number: number;
+  readonly id: string;
+  readonly first_id: bigint;
+  readonly snapshot: string;
+  readonly running: boolean;
+}
+
+interface PurgedColumns {
+  readonly purge: bigint;
+  readonly topic: string;
+  readonly events: bigint;
+  readonly first_xid: string;
+  readonly last_xid: string;
+  readonly first_id: bigint;
+  readonly last_id: bigint;
+  readonly floor: string;
+  readonly done: boolean;
+}
+
+const refuseStandby = (isStandby: boolean): void => {
+  if (!isStandby) return;
+  throw new PgstreamError(
+    "standby",
+    "this server is a standby: its snapshots lack the running transactions; connect to the primary",
+    { retryable: true },
+  );
+};
+
+const missing = (): never => {
+  throw new PgstreamError("not_migrated", "the log has no epoch: run the migrator");
+};
+
+const pageOf = (columns: readonly EventColumns[], request: PageRequest): Page => {
+  const cut = columns.findIndex((row) => row.data === null);
+  const whole = cut === -1 ? columns : columns.slice(0, cut);
+  return { rows: whole.map(eventRowOf), more: cut !== -1 || columns.length === request.eventsMax };
+};
+
+const purgedOf = (row: PurgedColumns): PurgedTopic => ({
+  purge: row.purge,
+  topic: row.topic,
+  events: Number(row.events),
+  firstXid: BigInt(row.first_xid),
+  lastXid: BigInt(row.last_xid),
+  firstId: row.first_id,
+  lastId: row.last_id,
+  floor: parseSnapshot(row.floor),
+  done: row.done,
+});
+
+const lookOf = (row: LookColumns): Look => ({
+  epoch: epochOf(row),
+  current: parseSnapshot(row.current),
+  newestXid: row.newest_xid === null ? null : BigInt(row.newest_xid),
+  tick: row.tick === null ? null : parseSnapshot(row.tick),
+  bound:
+    row.bound_xid === null || row.bound_id === null
+      ? null
+      : { xid: BigInt(row.bound_xid), lastId: row.bound_id },
+  purge: row.purge,
+  topics: row.topics === null ? [] : (JSON.parse(row.topics) as { id: number; name: string }[]),
+  newestTopicXid: row.newest_topic_xid === null ? null : BigInt(row.newest_topic_xid),
+});
+
+const epochOf = (row: EpochColumns): EpochState => ({
+  newest: { id: row.id, number: row.number, firstId: row.first_id, snapshot: parseSnapshot(row.snapshot) },
+  isRunning: row.running,
+});
+
+export const makeLog = (client: PostgresClient): Log => ({
+  epoch: async () => {
+    const [row] = await client.run(
+      (sql) => sql<EpochColumns[]>`
+        select pg_is_in_recovery() as standby, e.number, e.id, e.first_id, e.snapshot::text as snapshot,
+          case when pg_is_in_recovery() then false else
+            (e.system_identifier, e.timeline, e.database_oid, e.events_oid) = (
+              (select system_identifier from pg_control_system()),
+              ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer,
+              (select oid from pg_database where datname = current_database()),
+              'pgstream.events'::regclass::oid)
+          end as running
+        from pgstream.epochs e order by e.number desc limit 1`,
+    );
+    if (row === undefined) return missing();
+    refuseStandby(row.standby);
+    return epochOf(row);
+  },
+
+  knowsEpoch: async (id) => {
+    const rows = await client.run((sql) => sql`select from pgstream.epochs where id = ${id}::uuid`);
+    return rows.length > 0;
+  },
+
+  look: async (request: LookRequest) => {
+    const [row] = await client.run((sql) => selectLook(sql, request));
+    if (row === undefined) return missing();
+    refuseStandby(row.standby);
+    return lookOf(row);
+  },
+
+  firstPage: async (request) => pageOf(await client.run((sql) => selectFirstPage(sql, request)), request),
+
+  windowEnd: async (request) => (await client.run((sql) => selectWindowEnd(sql, request)))[0]?.id ?? null,
+
+  nextPage: async (request, end) =>
+    pageOf(await client.run((sql) => selectNextPage(sql, request, end)), request),
+
+  purgedTopics: async (epoch, purge, topicIds) => {
+    const rows = await client.run(
+      (sql) => sql<PurgedColumns[]>`
+        select p.id as purge, t.name as topic, g.events, g.first_xid::text as first_xid, g.last_xid::text as last_xid,
+          p.first_id, p.last_id, p.floor::text as floor, p.done_at is not null as done
+        from pgstream.purges p
+        join pgstream.purged_topics g on g.purge_id = p.id
+        join pgstream.topics t on t.id = g.topic_id
+        where p.epoch = ${epoch.number} and p.id > ${purge}
+          ${topicIds === null ? sql`` : sql`and g.topic_id = any(${`{${topicIds.join(",")}}`}::text::integer[])`}
+        order by p.id`,
+    );
+    return rows.map(purgedOf);
+  },
+
+  starts: makeLogStarts(client),
+});

@@ -1,0 +1,67 @@
+//! One look at the log, in one statement and so in one snapshot. When nothing happened it touches a handful of
+//! buffers, whatever the number of topics, segments and ticks.
+
+import type { LookRequest } from "../../core/log.ts";
+import { formatSnapshot } from "../../core/snapshot.ts";
+import type { Sql } from "./client.ts";
+
+export interface LookColumns {
+  readonly standby: boolean;
+  readonly current: string;
+  readonly number: number;
+  readonly id: string;
+  readonly first_id: bigint;
+  readonly snapshot: string;
+  readonly running: boolean;
+  readonly newest_xid: string | null;
+  readonly tick: string | null;
+  readonly bound_xid: string | null;
+  readonly bound_id: bigint | null;
+  readonly purge: bigint;
+  readonly topics: string | null;
+  readonly newest_topic_xid: string | null;
+}
+
+/** xids and snapshots travel as text: the driver need not know their types. */
+export const selectLook = (sql: Sql, { since, epoch, bound, topicsSince }: LookRequest) => sql<LookColumns[]>`
+  select
+    pg_is_in_recovery() as standby,
+    pg_current_snapshot()::text as current,
+    e.number, e.id, e.first_id, e.snapshot::text as snapshot,
+    case when pg_is_in_recovery() then false else
+      (e.system_identifier, e.timeline, e.database_oid, e.events_oid) = (
+        (select system_identifier from pg_control_system()),
+        ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer,
+        (select oid from pg_database where datname = current_database()),
+        'pgstream.events'::regclass::oid)
+    end as running,
+    (select xid::text from pgstream.events
+     where id > ${bound} and xid >= ${String(since.xmax)}::text::xid8
+     order by xid desc limit 1) as newest_xid,
+    tick.snapshot as tick,
+    bound.xid as bound_xid,
+    bound.last_id as bound_id,
+    coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0) as purge,
+    (select json_agg(json_build_object('id', t.id, 'name', t.name))::text from pgstream.topics t
+     where t.xid >= ${String(topicsSince.xmax)}::text::xid8
+        or t.xid = any(${`{${topicsSince.xip.join(",")}}`}::text::xid8[])) as topics,
+    (select t.xid::text from pgstream.topics t order by t.xid desc limit 1) as newest_topic_xid
+  from (select * from pgstream.epochs order by number desc limit 1) e
+  left join lateral (
+    -- The earliest tick that is ahead: it sees all that \`since\` sees, and more.
+    select t.snapshot::text from pgstream.ticks t
+    where t.epoch = ${epoch.number} and t.xid >= ${String(since.xmax)}::text::xid8
+      and pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
+      and not exists (
+        select from pg_snapshot_xip(t.snapshot) x
+        where pg_visible_in_snapshot(x, ${formatSnapshot(since)}::text::pg_snapshot))
+      and (pg_snapshot_xmax(t.snapshot) > ${String(since.xmax)}::text::xid8 or exists (
+        select from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
+        where pg_visible_in_snapshot(x, t.snapshot)))
+    order by t.xid limit 1
+  ) tick on true
+  left join lateral (
+    select t.xid::text, t.last_id from pgstream.ticks t
+    where t.epoch = ${epoch.number} and t.xid <= ${String(since.xmax)}::text::xid8
+    order by t.xid desc limit 1
+  ) bound on true`;

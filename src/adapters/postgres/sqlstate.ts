@@ -1,0 +1,66 @@
+//! What PostgreSQL's SQLSTATEs, and the driver's own codes, mean to us. The only place that knows them.
+
+import { type ErrorCode, messageOf, PgstreamError } from "../../core/errors.ts";
+
+/** Raised by our own functions: migrations/0002_publish.sql and after. */
+const ours: Readonly<Record<string, ErrorCode>> = {
+  PS001: "invalid_event",
+  PS002: "invalid_topic",
+  PS003: "unknown_topic",
+  PS004: "event_too_large",
+  PS005: "idempotency_conflict",
+  PS006: "publish_unknown",
+  PS007: "internal",
+  PS008: "not_migrated",
+};
+
+const theirs: Readonly<Record<string, ErrorCode>> = {
+  "22P02": "invalid_event", // invalid text representation: not JSON
+  "22P05": "invalid_event", // untranslatable character
+  "22021": "invalid_event", // not in the encoding
+  "54001": "invalid_event", // nested too deep for the parser
+  "42501": "permission_denied",
+  "3F000": "not_migrated", // no such schema
+  "42P01": "not_migrated", // no such table
+  "42883": "not_migrated", // no such function
+  "42703": "not_migrated", // no such column
+  "25006": "standby", // read-only transaction
+};
+
+/** Waiting may help: locks, serialisation, resources, a server that starts or stops. */
+const retryable = /^(?:55P03|40001|40P01|53...|57P0[1-5]|57014|08...|25006)$/;
+
+/** The connection is of no use any more. */
+const broken = /^(?:57P0[1-5]|08...|CONNECTION_.*|CONNECT_TIMEOUT|E[A-Z_]+|ERR_[A-Z_]+|UND_.*)$/;
+
+const codeOf = (error: unknown): string | null =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null;
+
+/** The SQLSTATE of an error of the server, null for any other error. */
+export const sqlstateOf = (error: unknown): string | null => {
+  const code = codeOf(error);
+  return code !== null && /^[0-9A-Z]{5}$/.test(code) ? code : null;
+};
+
+/** The error when the connection broke, null when the server answered and the connection is well. */
+export const connectionErrorOf = (error: unknown): PgstreamError | null => {
+  const code = codeOf(error);
+  // The driver throws a bare TypeError when its socket vanishes under it.
+  if (code === null ? sqlstateOf(error) !== null : !broken.test(code)) return null;
+  return new PgstreamError("database_unavailable", `the database is not reachable: ${messageOf(error)}`, {
+    cause: error,
+    retryable: true,
+    details: code === null ? {} : { cause: code },
+  });
+};
+
+/** An error that the server answered with. */
+export const databaseErrorOf = (error: unknown): PgstreamError => {
+  const state = sqlstateOf(error) ?? "";
+  const code = ours[state] ?? theirs[state] ?? "database_error";
+  return new PgstreamError(code, messageOf(error), {
+    cause: error,
+    retryable: retryable.test(state),
+    details: { sqlstate: state },
+  });
+};

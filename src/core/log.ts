@@ -1,0 +1,129 @@
+//! The log as a reader needs it. Mirrors the grant of pgstream_consumer: SELECT.
+
+import type { EventRow } from "./event.ts";
+import type { Snapshot, Xid } from "./snapshot.ts";
+import type { Bound } from "./tick-bounds.ts";
+import type { Topic } from "./topic.ts";
+
+/** A stretch of history in which xids and ids only grow. */
+export interface Epoch {
+  readonly id: string;
+  readonly number: number;
+  /** Ids of this epoch start here. */
+  readonly firstId: bigint;
+  /** What was visible when it opened. */
+  readonly snapshot: Snapshot;
+}
+
+export interface EpochState {
+  /** The newest epoch that the log knows. */
+  readonly newest: Epoch;
+  /** Whether the server is still the one that it was opened on. False until the next publish opens a new one. */
+  readonly isRunning: boolean;
+}
+
+export interface LookRequest {
+  /** Where the reader stands, or will stand. */
+  readonly since: Snapshot;
+  readonly epoch: Epoch;
+  /** A lower bound on ids of transactions from `since.xmax` on. */
+  readonly bound: bigint;
+  /** Topics made by transactions not visible in it are returned. */
+  readonly topicsSince: Snapshot;
+}
+
+/** One look at the log, taken in one statement: one snapshot. */
+export interface Look {
+  readonly epoch: EpochState;
+  readonly current: Snapshot;
+  /** The greatest xid of an event visible in `current`, not below `since.xmax`; null when there is none. */
+  readonly newestXid: Xid | null;
+  /** The earliest tick's snapshot of the epoch that is ahead of `since`. */
+  readonly tick: Snapshot | null;
+  /** The highest tick whose xid is at most `since.xmax`. */
+  readonly bound: Bound | null;
+  /** The newest purge announced; 0 when there is none. */
+  readonly purge: bigint;
+  readonly topics: readonly Topic[];
+  /** The greatest xid of a topic visible in `current`; null when there is none. */
+  readonly newestTopicXid: Xid | null;
+}
+
+export interface PageRequest {
+  readonly since: Snapshot;
+  readonly until: Snapshot;
+  /** Ids above this one. */
+  readonly after: bigint;
+  /** Running in `since`, seen in `until`. */
+  readonly late: readonly Xid[];
+  /** Lower bounds on the ids of late commits, and of the window's other events. */
+  readonly lateBound: bigint;
+  readonly mainBound: bigint;
+  /** Null: of all topics. */
+  readonly topicIds: readonly number[] | null;
+  readonly eventsMax: number;
+  /** What the page's data may weigh; the first event comes whatever its weight. */
+  readonly bytesMax: number;
+}
+
+export interface Page {
+  /** Ascending by id. */
+  readonly rows: readonly EventRow[];
+  /** Whether the window may hold more. */
+  readonly more: boolean;
+}
+
+/** What one purge removed of one topic. */
+export interface PurgedTopic {
+  readonly purge: bigint;
+  readonly topic: string;
+  readonly events: number;
+  readonly firstXid: Xid;
+  readonly lastXid: Xid;
+  readonly firstId: bigint;
+  readonly lastId: bigint;
+  readonly floor: Snapshot;
+  /** False while it is announced and may still be under way. */
+  readonly done: boolean;
+}
+
+/**
+ * To the implementer: calls go down one connection in the order they are made, each its own statement with its own
+ * snapshot, so that a look called after a page is a later statement than the page. A standby is refused
+ * (`standby`, retryable: the address may come to name the primary again); a lost connection or a passed deadline is
+ * `database_unavailable` (retryable).
+ */
+export interface Log {
+  readonly epoch: () => Promise<EpochState>;
+  /** Whether the log has ever known this epoch. */
+  readonly knowsEpoch: (id: string) => Promise<boolean>;
+  readonly look: (request: LookRequest) => Promise<Look>;
+  /** The first page of a window, found by xid. */
+  readonly firstPage: (request: PageRequest) => Promise<Page>;
+  /** The greatest id of a window, found by xid; null when it is empty. */
+  readonly windowEnd: (request: PageRequest) => Promise<bigint | null>;
+  /** Another page of a window, found by id, up to and with `end`. */
+  readonly nextPage: (request: PageRequest, end: bigint) => Promise<Page>;
+  /** What purges after `purge` removed of the topics, in the epoch. Null topics: of all. */
+  readonly purgedTopics: (
+    epoch: Epoch,
+    purge: bigint,
+    topicIds: readonly number[] | null,
+  ) => Promise<readonly PurgedTopic[]>;
+  readonly starts: LogStarts;
+}
+
+/** Places to start from. */
+export interface LogStarts {
+  /** What the latest segment purge of the epoch left: null when there was none; with the newest purge of any kind. */
+  readonly floor: (epoch: Epoch) => Promise<{ readonly snapshot: Snapshot | null; readonly purge: bigint }>;
+  /** The newest tick, or the newest taken by `at`; null when there is none. */
+  readonly tickBy: (epoch: Epoch, at: Date | null) => Promise<Snapshot | null>;
+  /** Ticks around an id: one that sees no event from `id` on, and one that sees all of them below it that were committed. */
+  readonly ticksAround: (
+    epoch: Epoch,
+    id: bigint,
+  ) => Promise<{ readonly before: Snapshot | null; readonly after: Snapshot | null }>;
+  /** The greatest id handed out so far. */
+  readonly lastId: () => Promise<bigint>;
+}

@@ -1,0 +1,222 @@
+//! Runs a subscription: read, handle, again, until there is nothing more; then wait for a hint or the poll interval.
+//!
+//! One batch at a time, in order. A lost connection is retried for ever; a handler that keeps failing stops the
+//! subscription visibly, with the cursor in front of what it failed on.
+
+import { backoffMs, type Backoff } from "./backoff.ts";
+import { decodeCursor, encodeCursor } from "./cursor-codec.ts";
+import type { Cursor } from "./cursor.ts";
+import { hasCode, isRetryable, messageOf, PgstreamError } from "./errors.ts";
+import type { Event } from "./event.ts";
+import { describeGap, type TopicGap } from "./gap.ts";
+import type { Epoch, Log } from "./log.ts";
+import type { Clock, Logger } from "./ports.ts";
+import { type Batch, makeReader } from "./reader.ts";
+import { type From, startCursor } from "./start.ts";
+import type { TopicFilter } from "./topic.ts";
+
+export interface HandleContext {
+  /** Where the subscription stands when this batch is done: opaque text. Store it together with the effect. */
+  readonly cursor: string;
+  /** Aborts when the subscription is to stop. The batch in hand may finish: when it does, it counts. */
+  readonly signal: AbortSignal;
+}
+
+/** What an application implements: the two halves *handle these events* and *where was I*. */
+export interface EventHandler {
+  /**
+   * Handles one ordered batch, never empty, never two at once. When it resolves, the batch is done. It must be
+   * idempotent on `event.id`, or commit its effect and `cursor` together. When it rejects, the same batch comes again:
+   * a bounded number of times, or for ever when the error is a PgstreamError that says `retryable`.
+   */
+  readonly handle: (events: readonly Event[], context: HandleContext) => Promise<void>;
+  /** The cursor of the last batch done, null when there is none. Asked at start and after every reconnect. */
+  readonly cursor: () => Promise<string | null>;
+  /** Told now and then that the subscription moved past events of other topics; storing it saves work later. */
+  readonly advance?: (cursor: string, signal: AbortSignal) => Promise<void>;
+}
+
+/** Hints that there may be something to read. Hints are never needed: polling covers for lost ones. */
+export interface Wakeups {
+  /** Forgets the hints so far. Call it before looking. */
+  readonly clear: () => void;
+  /** Resolves at the first hint since `clear`, after `ms`, or when the signal aborts. Never rejects. */
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
+}
+
+export interface SubscribeOptions {
+  readonly filter: TopicFilter;
+  readonly from: From;
+  readonly pollIntervalMs: number;
+  readonly batchEventsMax: number;
+  readonly pageEventsMax: number;
+  readonly pageBytesMax: number;
+  /** `stop`: end with `events_purged`; `skip`: report the gap and go on behind it. */
+  readonly onPurged: "stop" | "skip";
+  /** `stop`: end with `epoch_changed` or `unknown_epoch`; `restart`: start over at the new epoch's first event. */
+  readonly onEpochChange: "stop" | "restart";
+  readonly handlerRetriesMax: number;
+  readonly backoff: Backoff;
+  readonly advanceIntervalMs: number;
+}
+
+export interface SubscribePorts {
+  readonly log: Log;
+  readonly wakeups: Wakeups;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+}
+
+/** What a subscription tells of itself while it runs. */
+export interface SubscriptionEvents {
+  /** Nothing is left to read, for now. */
+  readonly onLive: () => void;
+  readonly onBatch: (events: readonly Event[], cursor: string) => void;
+  /** Something failed and is tried again. */
+  readonly onRetry: (error: unknown) => void;
+  readonly onGap: (gap: readonly TopicGap[]) => void;
+}
+
+export interface Subscription {
+  readonly handler: EventHandler;
+  readonly options: SubscribeOptions;
+  readonly ports: SubscribePorts;
+  readonly events: SubscriptionEvents;
+}
+
+const startOver = async (
+  log: Log,
+  epoch: Epoch,
+  why: PgstreamError,
+  { options, ports }: Subscription,
+): Promise<Cursor> => {
+  if (options.onEpochChange === "stop") throw why;
+  ports.logger.warn({ code: why.code, epoch: epoch.id }, "starting over at the new epoch's first event");
+  return await startCursor(log, epoch, { kind: "earliest" });
+};
+
+/** Where to go on: at the stored cursor, at the configured start, or, if told so, at a new epoch's beginning. */
+const findCursor = async (subscription: Subscription): Promise<{ epoch: Epoch; cursor: Cursor }> => {
+  const { handler, options, ports } = subscription;
+  const stored = await handler.cursor();
+  const { newest, isRunning } = await ports.log.epoch();
+  const from: From = stored === null ? options.from : { kind: "cursor", cursor: decodeCursor(stored) };
+  const wanted = from.kind === "cursor" ? from.cursor.epoch : null;
+  if (isRunning && (wanted === null || wanted === newest.id)) {
+    return { epoch: newest, cursor: await startCursor(ports.log, newest, from) };
+  }
+  const known = wanted === null || (await ports.log.knowsEpoch(wanted));
+  const why = known
+    ? new PgstreamError(
+        "epoch_changed",
+        "the database is not the one this cursor was taken on: it was promoted, restored or recreated since; look what it lost, then start over with ON_EPOCH_CHANGE=restart",
+        { details: { cursorEpoch: wanted, newestEpoch: newest.id } },
+      )
+    : new PgstreamError(
+        "unknown_epoch",
+        "the cursor belongs to another log: this database has never known its epoch; check DATABASE_URL, or start over with ON_EPOCH_CHANGE=restart",
+        { details: { cursorEpoch: wanted, newestEpoch: newest.id } },
+      );
+  if (!isRunning && (options.onEpochChange === "restart" || wanted === null)) {
+    throw new PgstreamError(
+      "epoch_changed",
+      "waiting for the first publish on this server, which opens its epoch",
+      { retryable: true },
+    );
+  }
+  return { epoch: newest, cursor: await startOver(ports.log, newest, why, subscription) };
+};
+
+/** Hands a batch to the handler until it is done. Gives up after `handlerRetriesMax`, or when told to stop. */
+const deliver = async (batch: Batch, subscription: Subscription, signal: AbortSignal): Promise<boolean> => {
+  const { handler, options, ports, events } = subscription;
+  const cursor = encodeCursor(batch.cursor);
+  for (let attempt = 0, failures = 0; !signal.aborted; attempt += 1) {
+    try {
+      await handler.handle(batch.events, { cursor, signal });
+      events.onBatch(batch.events, cursor);
+      return true;
+    } catch (cause) {
+      if (hasCode(cause, "lease_lost")) throw cause;
+      if (!isRetryable(cause)) failures += 1;
+      if (failures > options.handlerRetriesMax) {
+        throw new PgstreamError(
+          "handler_failed",
+          `the handler failed ${failures} times on events ${batch.events[0]?.id} to ${batch.events.at(-1)?.id}: ${messageOf(cause)}`,
+          { cause },
+        );
+      }
+      events.onRetry(cause);
+      ports.logger.warn(
+        { attempt, error: messageOf(cause), firstId: batch.events[0]?.id },
+        "the handler failed; the batch comes again",
+      );
+      await ports.clock.sleep(backoffMs(attempt, options.backoff, ports.random), signal);
+    }
+  }
+  return false;
+};
+
+/** One connected stretch: from the stored cursor on, until the signal aborts or something fails. */
+const follow = async (
+  subscription: Subscription,
+  signal: AbortSignal,
+  onProgress: () => void,
+): Promise<void> => {
+  const { handler, options, ports, events } = subscription;
+  const { epoch, cursor } = await findCursor(subscription);
+  const reader = makeReader(ports.log, cursor, {
+    ...options,
+    epoch,
+    onGap: (gap) => {
+      if (options.onPurged === "stop") {
+        throw new PgstreamError(
+          "events_purged",
+          `retention removed events before they were read: ${describeGap(gap)}; go on behind them with ON_PURGED=skip`,
+          { details: { gap } },
+        );
+      }
+      events.onGap(gap);
+    },
+  });
+  let advancedAt = ports.clock.now();
+  while (!signal.aborted) {
+    ports.wakeups.clear();
+    const batch = await reader.next();
+    onProgress();
+    if (batch === null) {
+      events.onLive();
+      await ports.wakeups.wait(options.pollIntervalMs, signal);
+    } else if (batch.events.length > 0) {
+      if (!(await deliver(batch, subscription, signal))) return;
+      advancedAt = ports.clock.now();
+    } else if (handler.advance !== undefined && ports.clock.now() - advancedAt >= options.advanceIntervalMs) {
+      await handler.advance(encodeCursor(batch.cursor), signal);
+      advancedAt = ports.clock.now();
+    }
+  }
+};
+
+/**
+ * Runs until the signal aborts; then resolves when the batch in hand is done, and nothing else has been started.
+ * @throws PgstreamError `handler_failed`, `events_purged`, `epoch_changed`, `unknown_epoch`, `database_went_back`,
+ * `invalid_cursor`, `lease_lost`, and whatever else waiting cannot mend
+ */
+export const runSubscription = async (subscription: Subscription, signal: AbortSignal): Promise<void> => {
+  const { options, ports, events } = subscription;
+  let attempt = 0;
+  while (!signal.aborted) {
+    try {
+      await follow(subscription, signal, () => {
+        attempt = 0;
+      });
+    } catch (error) {
+      if (!isRetryable(error)) throw error;
+      events.onRetry(error);
+      ports.logger.warn({ attempt, error: messageOf(error) }, "reading failed; trying again");
+      await ports.clock.sleep(backoffMs(attempt, options.backoff, ports.random), signal);
+      attempt += 1;
+    }
+  }
+};

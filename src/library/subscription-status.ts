@@ -1,0 +1,66 @@
+//! What a subscription tells of itself.
+
+import { messageOf } from "../core/errors.ts";
+import { describeGap } from "../core/gap.ts";
+import type { SubscriptionEvents } from "../core/subscribe.ts";
+
+export interface SubscriptionStatus {
+  /**
+   * `live`: everything there is has been handled; `reading`: there is more; `standby`: another process holds the lease;
+   * `retrying`: something outside fails and is tried again; `failed`: it stopped by itself, see `reason`.
+   */
+  readonly state: "starting" | "standby" | "reading" | "live" | "retrying" | "stopped" | "failed";
+  /** Why, when the state is `retrying` or `failed`. */
+  readonly reason: string | null;
+  readonly handledEvents: number;
+  readonly lastId: bigint | null;
+  /** How long before the last batch was handled its newest event had been published, by two clocks. */
+  readonly lagMs: number | null;
+  readonly cursor: string | null;
+  /** What retention removed before it was read, the last time it happened. */
+  readonly gap: string | null;
+}
+
+export interface SubscriptionTracker extends SubscriptionEvents {
+  readonly get: () => SubscriptionStatus;
+  readonly onLease: (state: "standby" | "holder" | "unreachable") => void;
+  readonly onEnd: (failure: string | null) => void;
+}
+
+export const makeSubscriptionStatus = (): SubscriptionTracker => {
+  let status: SubscriptionStatus = {
+    state: "starting",
+    reason: null,
+    handledEvents: 0,
+    lastId: null,
+    lagMs: null,
+    cursor: null,
+    gap: null,
+  };
+  const become = (change: Partial<SubscriptionStatus>): void => {
+    status = { ...status, reason: null, ...change };
+  };
+  return {
+    get: () => status,
+    onLive: () => become({ state: "live" }),
+    onBatch: (events, cursor) => {
+      const last = events.at(-1);
+      become({
+        state: "reading",
+        handledEvents: status.handledEvents + events.length,
+        lastId: last?.id ?? status.lastId,
+        lagMs: last === undefined ? status.lagMs : Math.max(0, Date.now() - last.createdAt.getTime()),
+        cursor,
+      });
+    },
+    onRetry: (error) => become({ state: "retrying", reason: messageOf(error) }),
+    onGap: (gap) => become({ gap: describeGap(gap) }),
+    onLease: (state) => {
+      if (state === "holder") become({ state: "starting" });
+      else if (state === "standby") become({ state: "standby" });
+      else become({ state: "retrying", reason: "the store is not reachable" });
+    },
+    onEnd: (failure) =>
+      become(failure === null ? { state: "stopped" } : { state: "failed", reason: failure }),
+  };
+};

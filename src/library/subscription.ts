@@ -1,0 +1,168 @@
+//! A subscription for any application: `openSubscription({ database, topics, handle, cursor })`, or with a store that
+//! keeps cursor and receipts.
+
+import { openClient } from "../adapters/postgres/client.ts";
+import { makeLog } from "../adapters/postgres/log.ts";
+import { keepListening, makeWakeupFlag } from "../adapters/postgres/wakeups.ts";
+import { decodeCursor } from "../core/cursor-codec.ts";
+import { messageOf } from "../core/errors.ts";
+import type { Event } from "../core/event.ts";
+import type { Held } from "../core/standby.ts";
+import { runWithLease } from "../core/standby.ts";
+import type { From } from "../core/start.ts";
+import type { ConsumerStore, DocumentWrite, Lease } from "../core/store.ts";
+import {
+  type EventHandler,
+  type HandleContext,
+  runSubscription,
+  type SubscribeOptions,
+  type SubscribePorts,
+} from "../core/subscribe.ts";
+import { parseTopicPatterns } from "../core/topic.ts";
+import { backoffDefault, type ConnectOptions, connectDefaults } from "./defaults.ts";
+import { makeSubscriptionStatus, type SubscriptionStatus } from "./subscription-status.ts";
+
+/** The application keeps its cursor itself, best together with its effect. */
+export type OwnCursor = EventHandler;
+
+/** The store keeps cursor and receipts; a second process on the same store stands by. */
+export interface StoredCursor {
+  readonly store: ConsumerStore;
+  /** What the cursor is kept under. */
+  readonly subscription: string;
+  /** How long a silent process keeps others standing by. Default 10,000 ms. */
+  readonly leaseTtlMs?: number;
+  /** As {@link EventHandler.handle}; the documents it answers are committed together with the receipts and the cursor. */
+  readonly handle: (
+    events: readonly Event[],
+    context: HandleContext,
+  ) => Promise<readonly DocumentWrite[] | void>;
+}
+
+export interface SubscriptionOptions
+  extends ConnectOptions, Partial<Omit<SubscribeOptions, "filter" | "from" | "backoff">> {
+  /** Names, or patterns: `courses.*` is one level, `>` everything below. */
+  readonly topics: readonly string[];
+  /** Where to start when there is no cursor yet. Default earliest. */
+  readonly from?: "earliest" | "latest" | From | { readonly cursor: string };
+  /** `poll` behind a pooler, which LISTEN does not pass. Default listen. */
+  readonly wakeups?: "listen" | "poll";
+}
+
+export interface RunningSubscription extends AsyncDisposable {
+  readonly status: () => SubscriptionStatus;
+  /** Resolves when it was stopped; rejects when it stopped by itself, with the reason. */
+  readonly done: Promise<void>;
+  /** The batch in hand finishes, nothing else starts. Safe to call twice; never rejects. */
+  readonly stop: () => Promise<void>;
+}
+
+const defaults = {
+  pollIntervalMs: 1_000,
+  batchEventsMax: 1_000,
+  pageEventsMax: 10_000,
+  pageBytesMax: 16 * 2 ** 20,
+  onPurged: "stop",
+  onEpochChange: "stop",
+  handlerRetriesMax: 5,
+  advanceIntervalMs: 5_000,
+  backoff: backoffDefault,
+} as const;
+
+const pingOptions = { pingIntervalMs: 5_000, pingDeadlineMs: 5_000 };
+
+const fromOf = (from: SubscriptionOptions["from"]): From => {
+  if (from === undefined) return { kind: "earliest" };
+  if (typeof from === "string") return { kind: from };
+  return "kind" in from ? from : { kind: "cursor", cursor: decodeCursor(from.cursor) };
+};
+
+/** The two halves of the contract, kept in a store under a lease. */
+const storedHandler = ({ store, subscription, handle }: StoredCursor, lease: Lease): EventHandler => ({
+  cursor: async () => await store.cursor(subscription),
+  handle: async (events, context) => {
+    const writes = (await handle(events, context)) ?? [];
+    const receipts = events.map(({ id, topic, type }) => ({ eventId: id, topic, type }));
+    await store.commit(lease, { writes, receipts, cursor: context.cursor });
+  },
+  advance: async (cursor) => {
+    await store.commit(lease, { writes: [], receipts: [], cursor });
+  },
+});
+
+/**
+ * Starts a subscription and hands it back at once; it connects, and reconnects, for as long as it takes.
+ * @throws PgstreamError `invalid_topic`, `invalid_cursor`
+ */
+export const openSubscription = (
+  options: SubscriptionOptions & (OwnCursor | StoredCursor),
+): RunningSubscription => {
+  const { target, name, deadlineMs, logger, clock } = connectDefaults(options, "subscription");
+  const subscribe: SubscribeOptions = {
+    ...defaults,
+    ...options,
+    filter: parseTopicPatterns(options.topics),
+    from: fromOf(options.from),
+  };
+  const listens = options.wakeups !== "poll";
+  const client = openClient(target, {
+    name,
+    deadlineMs,
+    ownConnection: listens,
+    session: { plan_cache_mode: "force_custom_plan" },
+  });
+  const stopped = new AbortController();
+  const flag = makeWakeupFlag(clock);
+  const status = makeSubscriptionStatus();
+  const ports: SubscribePorts = { log: makeLog(client), wakeups: flag, clock, random: Math.random, logger };
+
+  const runWith = async (handler: EventHandler, signal: AbortSignal): Promise<void> => {
+    await runSubscription({ handler, options: subscribe, ports, events: status }, signal);
+  };
+  const run = async (): Promise<void> => {
+    if (!("store" in options)) {
+      await runWith(options, stopped.signal);
+      return;
+    }
+    const held: Held = async (lease, signal) => await runWith(storedHandler(options, lease), signal);
+    const standby = { subscription: options.subscription, ttlMs: options.leaseTtlMs ?? 10_000 };
+    await runWithLease(
+      held,
+      { store: options.store, clock, logger, onState: status.onLease },
+      standby,
+      stopped.signal,
+    );
+  };
+  const live = async (): Promise<void> => {
+    const listening = listens
+      ? keepListening(
+          {
+            target,
+            flag,
+            ports: { clock, logger, random: Math.random, pinger: client },
+            options: { name, ...pingOptions },
+          },
+          stopped.signal,
+        )
+      : Promise.resolve();
+    try {
+      await run();
+      status.onEnd(null);
+    } catch (error) {
+      status.onEnd(messageOf(error));
+      throw error;
+    } finally {
+      stopped.abort();
+      await listening;
+      await client.end();
+    }
+  };
+  const done = live();
+  // Whoever stops it need not be the one who asks why it ended.
+  const ended = done.catch(() => {});
+  const stop = async (): Promise<void> => {
+    stopped.abort();
+    await ended;
+  };
+  return { status: status.get, done, stop, [Symbol.asyncDispose]: stop };
+};

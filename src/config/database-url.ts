@@ -14,13 +14,13 @@ export interface DatabaseUrl {
   readonly caFile: string | null;
 }
 
-const tlsOf: Readonly<Record<string, TlsMode>> = {
-  disable: "off",
-  require: "verify",
-  "verify-ca": "verify",
-  "verify-full": "verify",
-  "no-verify": "no-verify",
-};
+const tlsOf = new Map<string, TlsMode>([
+  ["disable", "off"],
+  ["require", "verify"],
+  ["verify-ca", "verify"],
+  ["verify-full", "verify"],
+  ["no-verify", "no-verify"],
+]);
 
 // The driver would send these to the server as settings, and the server would refuse the connection.
 const unsupported = ["sslcert", "sslkey", "sslcrl", "channel_binding", "gssencmode"];
@@ -42,7 +42,7 @@ const canDecode = (text: string): boolean => {
 
 const readTls = (query: URLSearchParams): Parsed<Pick<DatabaseUrl, "tls" | "caFile">> => {
   const mode = query.get("sslmode") ?? query.get("ssl");
-  const tls = mode === null ? null : tlsOf[mode];
+  const tls = mode === null ? null : tlsOf.get(mode);
   if (tls === undefined) {
     return {
       problem:
@@ -50,7 +50,8 @@ const readTls = (query: URLSearchParams): Parsed<Pick<DatabaseUrl, "tls" | "caFi
     };
   }
   const refused = unsupported.find((name) => query.has(name));
-  if (refused !== undefined) return { problem: `has the parameter ${refused}, which is not supported: remove it` };
+  if (refused !== undefined)
+    return { problem: `has the parameter ${refused}, which is not supported: remove it` };
   const caFile = query.get("sslrootcert");
   return { value: { tls, caFile: caFile === "system" ? null : caFile } };
 };
@@ -62,7 +63,8 @@ const parse = (text: string): Parsed<DatabaseUrl> => {
   }
   // Several hosts are the driver's extension: each must be well formed, and the first must make a URL.
   const list = hosts.split(",");
-  if (!list.every((it) => hostAndPort.test(it)) || !URL.canParse(`${head}${list[0]}/`)) return { problem: form };
+  if (!list.every((it) => hostAndPort.test(it)) || !URL.canParse(`${head}${list[0]}/`))
+    return { problem: form };
   if (database === "") return { problem: "names no database: end it with /database" };
 
   const parameters = new URLSearchParams(query ?? "");

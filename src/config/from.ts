@@ -1,12 +1,9 @@
 //! Where a new subscription starts.
 
+import { decodeCursor } from "../core/cursor-codec.ts";
+import { messageOf } from "../core/errors.ts";
+import type { From } from "../core/start.ts";
 import type { Parsed, Parser } from "./parser.ts";
-
-export type From =
-  | { readonly at: "earliest" | "latest" }
-  | { readonly at: "time"; readonly time: Date }
-  | { readonly at: "id"; readonly id: bigint }
-  | { readonly at: "cursor"; readonly cursor: string };
 
 const idMax = 2n ** 63n - 1n;
 
@@ -23,23 +20,25 @@ const parseTime = (text: string): Date | null => {
   return Number(day) > daysInMonth || Number.isNaN(time.getTime()) ? null : time;
 };
 
-const parseTagged = (text: string): From | null => {
-  const [, tag, rest = ""] = /^(id|cursor):(.+)$/.exec(text) ?? [];
-  if (tag === "id" && /^\d{1,19}$/.test(rest) && BigInt(rest) <= idMax) return { at: "id", id: BigInt(rest) };
-  // The cursor's own form is checked by the core, which alone can read it.
-  return tag === "cursor" && /^[\w.~-]+$/.test(rest) ? { at: "cursor", cursor: rest } : null;
+const parseCursor = (text: string): Parsed<From> => {
+  try {
+    return { value: { kind: "cursor", cursor: decodeCursor(text) } };
+  } catch (error) {
+    return { problem: `is no starting point: ${messageOf(error)}` };
+  }
 };
 
 const parse = (text: string): Parsed<From> => {
-  if (text === "earliest" || text === "latest") return { value: { at: text } };
-  const time = parseTime(text);
-  const value: From | null = time === null ? parseTagged(text) : { at: "time", time };
-  return value === null
-    ? {
-        problem:
-          "is no starting point: write earliest, latest, a time with its zone such as 2026-01-31T09:00:00Z, id:123 or cursor:…",
-      }
-    : { value };
+  if (text === "earliest" || text === "latest") return { value: { kind: text } };
+  if (text.startsWith("cursor:")) return parseCursor(text.slice("cursor:".length));
+  const [, id] = /^id:(\d{1,19})$/.exec(text) ?? [];
+  if (id !== undefined && BigInt(id) <= idMax) return { value: { kind: "id", id: BigInt(id) } };
+  const at = parseTime(text);
+  if (at !== null) return { value: { kind: "time", at } };
+  return {
+    problem:
+      "is no starting point: write earliest, latest, a time with its zone such as 2026-01-31T09:00:00Z, id:123 or cursor:…",
+  };
 };
 
 export const from: Parser<From> = { unit: "position", parse };

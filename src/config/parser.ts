@@ -18,22 +18,15 @@ export const choice = <const T extends string>(...values: readonly T[]): Parser<
   },
 });
 
-const switchPositions: Readonly<Record<string, boolean>> = {
-  on: true,
-  true: true,
-  yes: true,
-  1: true,
-  off: false,
-  false: false,
-  no: false,
-  0: false,
-};
+const on = ["on", "true", "yes", "1"];
+const off = ["off", "false", "no", "0"];
 
 export const onOff: Parser<boolean> = {
   unit: "on|off",
   parse: (text) => {
-    const value = switchPositions[text.toLowerCase()];
-    return value === undefined ? { problem: "is neither on nor off" } : { value };
+    const position = text.toLowerCase();
+    if (on.includes(position)) return { value: true };
+    return off.includes(position) ? { value: false } : { problem: "is neither on nor off" };
   },
 };
 

@@ -55,9 +55,13 @@ export const selectLook = (sql: Sql, { since, epoch, bound, topicsSince }: LookR
       and not exists (
         select from pg_snapshot_xip(t.snapshot) x
         where pg_visible_in_snapshot(x, ${formatSnapshot(since)}::text::pg_snapshot))
-      and (pg_snapshot_xmax(t.snapshot) > ${String(since.xmax)}::text::xid8 or exists (
-        select from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
-        where pg_visible_in_snapshot(x, t.snapshot)))
+      -- Not by xmax alone: a tick's snapshot is as PostgreSQL took it, and its last transactions may all be running.
+      and (
+        pg_snapshot_xmax(t.snapshot)::text::bigint - ${since.xmax} > (
+          select count(*) from pg_snapshot_xip(t.snapshot) x where x >= ${String(since.xmax)}::text::xid8)
+        or exists (
+          select from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
+          where pg_visible_in_snapshot(x, t.snapshot)))
     order by t.xid limit 1
   ) tick on true
   left join lateral (

@@ -1,0 +1,17 @@
+//! The commands there are: one entry each. Their insides are loaded when wanted.
+
+import type { Commands } from "./command.ts";
+import { registry } from "./registry.ts";
+
+export const commands: Commands = {
+  serve: {
+    about: "run the roles",
+    databases: ({ process }) => process.roles,
+    load: async () => (await import("./serve.ts")).makeServe(registry),
+  },
+  health: {
+    about: "ask the process on this machine whether it is ready",
+    databases: () => [],
+    load: async () => (await import("./health.ts")).health,
+  },
+};

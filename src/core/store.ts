@@ -26,6 +26,7 @@ export interface DocumentWrite {
 
 /** What handling one batch leads to. */
 export interface Commit {
+  /** Several for one document are fine: the one of the greatest event id stays. */
   readonly writes: readonly DocumentWrite[];
   readonly receipts: readonly Receipt[];
   /** The position after the batch, opaque text. */
@@ -52,24 +53,27 @@ export interface ConsumerStore {
   /**
    * Takes or keeps the lease of `subscription` for `ttlMs`, by the store's own clock.
    * `held` null: take it if it is free or has run out; the token is then greater than any before it.
-   * `held` given: prolong it; null when somebody else has taken it since.
+   * `held` given: prolong it, run out or not; null when somebody else has taken it since, or it was released.
    */
   readonly acquire: (subscription: string, held: Lease | null, ttlMs: number) => Promise<Lease | null>;
-  /** Gives the lease up so that the next process need not wait for it to run out. No-op when it is lost. */
+  /**
+   * Gives the lease up so that the next process need not wait for it to run out; nothing can be committed with it any
+   * more. No-op when it is lost.
+   */
   readonly release: (lease: Lease) => Promise<void>;
 
   /** Where the subscription was, or null when it is new. */
   readonly cursor: (subscription: string) => Promise<string | null>;
   /**
    * Effects, then receipts, then the cursor: in one transaction where the store has them, else idempotent writes
-   * in exactly this order. Guarded by the lease's token: when it is lost, throws PgstreamError `lease_lost`, and
-   * (at least) the cursor has not moved.
+   * in exactly this order. Repeating a commit changes nothing. Guarded by the lease's token: when it is lost, throws
+   * PgstreamError `lease_lost`, and (at least) the cursor has not moved.
    */
   readonly commit: (lease: Lease, commit: Commit) => Promise<void>;
 
   /** One document, without its bookkeeping fields, or null. */
   readonly document: (collection: string, id: string) => Promise<Readonly<Record<string, Json>> | null>;
-  /** Documents ordered by id, ascending, those after `after`, at most `limit`. */
+  /** Documents ordered by id (by its UTF-8 bytes), ascending, those after `after`, at most `limit`, which is at least 1. */
   readonly documents: (collection: string, after: string | null, limit: number) => Promise<DocumentPage>;
 
   /** Ids of all receipts of the topics with id > `after`, ascending, at most `limit`: for `pgstream verify`. */
@@ -79,8 +83,12 @@ export interface ConsumerStore {
     limit: number,
   ) => Promise<readonly bigint[]>;
   readonly receiptCount: () => Promise<number>;
-  /** Removes receipts older than `ageMs`, by the store's clock, in bounded batches; returns how many. */
+  /**
+   * Removes receipts older than `ageMs`, by the store's clock, in bounded batches; returns how many. What does not fit
+   * into the deadline is left to the next call.
+   */
   readonly expireReceipts: (ageMs: number) => Promise<number>;
 
+  /** Safe to call twice. */
   readonly close: () => Promise<void>;
 }

@@ -9,6 +9,11 @@ export const commands: Commands = {
     databases: ({ process }) => process.roles,
     load: async () => (await import("./serve.ts")).makeServe(registry),
   },
+  verify: {
+    about: "compare the ids in the log with the consumer's receipts",
+    databases: () => ["consumer"],
+    load: async () => (await import("./verify.ts")).verify,
+  },
   health: {
     about: "ask the process on this machine whether it is ready",
     databases: () => [],

@@ -3,5 +3,7 @@
 import type { Registry } from "./role.ts";
 
 export const registry: Registry = {
+  consumer: async () => (await import("./consumer.ts")).consumer,
+  producer: async () => (await import("./producer.ts")).producer,
   migrator: async () => (await import("./migrator.ts")).migrator,
 };

@@ -15,10 +15,6 @@ export const producerSettings = {
     about: "makes the example events the same every time",
     unset: "random",
   }),
-  connectionsMax: setting("PUBLISH_CONNECTIONS", integer("connections", { min: 1, max: 100 }), {
-    default: "4",
-    about: "database connections that publish at once",
-  }),
   eventBytesMax: setting("EVENT_BYTES_MAX", bytes({ min: 1, max: 64 * 2 ** 20 }), {
     default: "1MB",
     about: "the most one event may weigh",

@@ -1,0 +1,108 @@
+//! The roles of access.ts, and on request the logins that belong to them. Roles are the cluster's, not the database's:
+//! another database's migrator may have made them, or be making them right now.
+
+import { PgstreamError } from "../../core/errors.ts";
+import type { Logger } from "../../core/ports.ts";
+import { type Group, groups } from "./access.ts";
+import type { PostgresClient } from "./client.ts";
+import { orAskAdministrator } from "./migrator-message.ts";
+import { quoteName, quoteText } from "./quote.ts";
+import { makeScramVerifier } from "./scram-verifier.ts";
+
+export interface Login {
+  readonly name: string;
+  readonly group: Group;
+  /** Printable ASCII. Never logged, and never sent: the server gets a verifier. */
+  readonly password: string;
+}
+
+const roleExists = async (client: PostgresClient, name: string): Promise<boolean> => {
+  const rows = await client.run((sql) => sql`select from pg_roles where rolname = ${name}::text`);
+  return rows.length > 0;
+};
+
+const isMember = async (client: PostgresClient, { name, group }: Login): Promise<boolean> => {
+  const rows = await client.run(
+    (sql) => sql`
+      select from pg_auth_members m
+      where m.roleid = (select oid from pg_roles where rolname = ${group}::text)
+        and m.member = (select oid from pg_roles where rolname = ${name}::text)`,
+  );
+  return rows.length > 0;
+};
+
+/**
+ * Runs DDL on roles.
+ * @param shown the same without anything secret, for an administrator to run instead
+ */
+const changeRole = async (client: PostgresClient, ddl: string, shown: readonly string[]): Promise<void> => {
+  await orAskAdministrator(async () => {
+    await client.run((sql) => sql.unsafe(ddl).simple());
+  }, shown);
+};
+
+/** @returns false when the role was there already, made by somebody else meanwhile */
+const createRole = async (
+  client: PostgresClient,
+  ddl: string,
+  shown: readonly string[],
+): Promise<boolean> => {
+  try {
+    await changeRole(client, ddl, shown);
+    return true;
+  } catch (error) {
+    const state = error instanceof PgstreamError ? error.details["sqlstate"] : null;
+    // Duplicate object; unique violation, when both were inside the statement at once.
+    if (state === "42710" || state === "23505") return false;
+    throw error;
+  }
+};
+
+/**
+ * Creates the groups that are missing.
+ * @throws PgstreamError `permission_denied`, saying what an administrator must run
+ */
+export const provisionGroups = async (client: PostgresClient, logger: Logger): Promise<void> => {
+  const missing: Group[] = [];
+  for (const group of groups) if (!(await roleExists(client, group))) missing.push(group);
+  // All of them in the message for the administrator, who should have to come only once.
+  const all = missing.map((group) => `create role ${group} nologin`);
+  for (const group of missing) {
+    if (await createRole(client, `create role ${group} nologin`, all)) {
+      logger.info({ role: group }, "role created");
+    }
+  }
+};
+
+const provisionLogin = async (client: PostgresClient, login: Login, logger: Logger): Promise<void> => {
+  const { name, group, password } = login;
+  const role = quoteName(name);
+  const secret = `password ${quoteText(makeScramVerifier(password))}`;
+  if (!(await roleExists(client, name))) {
+    // One statement: a login that exists without its group would look like somebody else's.
+    const ddl = (it: string) => `create role ${role} login ${it} in role ${group}`;
+    if (await createRole(client, ddl(secret), [ddl("password '…'")])) {
+      logger.info({ role: name, group }, "login created");
+      return;
+    }
+  }
+  if (!(await isMember(client, login))) {
+    throw new PgstreamError(
+      "invalid_config",
+      `role ${name} exists and is no member of ${group}, so it may be somebody else's: run "grant ${group} to ${role}", or turn CREATE_LOGINS off`,
+    );
+  }
+  await changeRole(client, `alter role ${role} login ${secret}`, [`alter role ${role} login password '…'`]);
+};
+
+/**
+ * Creates the logins that are missing, and gives all of them the passwords of the configuration.
+ * @throws PgstreamError `permission_denied`, saying what an administrator must run; `invalid_config`
+ */
+export const provisionLogins = async (
+  client: PostgresClient,
+  logins: readonly Login[],
+  logger: Logger,
+): Promise<void> => {
+  for (const login of logins) await provisionLogin(client, login, logger);
+};

@@ -1,0 +1,104 @@
+//! Compares what the log holds with what a consumer says it handled: by the sets of ids, since equal counts prove little.
+
+import type { Cursor } from "./cursor.ts";
+import { sees, type Xid } from "./snapshot.ts";
+
+/** An event, as far as comparing needs it. */
+export interface LoggedId {
+  readonly id: bigint;
+  readonly xid: Xid;
+  /** Whether its receipt may have expired. */
+  readonly isOld: boolean;
+}
+
+export interface Comparison {
+  /** Handled according to the cursor, and receipted. */
+  readonly matching: number;
+  /** The cursor is past them, but there is no receipt. */
+  readonly missing: readonly bigint[];
+  /** Receipted, but the log neither holds them nor ever removed them. */
+  readonly extra: readonly bigint[];
+  /** Receipted more than once. */
+  readonly duplicate: readonly bigint[];
+  /** The cursor is not past them yet. */
+  readonly toCome: number;
+  /** Too old for a receipt that is kept no longer than configured. */
+  readonly expired: number;
+}
+
+export interface ComparePorts {
+  /** Ids of the subscribed topics, ascending, in the cursor's epoch. */
+  readonly logged: AsyncIterable<LoggedId>;
+  /** Receipts of the subscribed topics, ascending, read from the store after the cursor. */
+  readonly receipts: AsyncIterable<bigint>;
+  /** Those of the ids that the log holds, or that retention removed: asked last, for what seems to be extra. */
+  readonly accounted: (ids: readonly bigint[]) => Promise<ReadonlySet<bigint>>;
+}
+
+export const isHandled = ({ seen, window }: Cursor, { id, xid }: LoggedId): boolean =>
+  sees(seen, xid) || (window !== null && id <= window.after && sees(window.until, xid));
+
+/** Enough to start looking with; all of them would not fit a terminal. */
+const listedMax = 10_000;
+
+class Findings {
+  matching = 0;
+  toCome = 0;
+  expired = 0;
+  readonly missing: bigint[] = [];
+  readonly unmatched: bigint[] = [];
+  readonly duplicate: bigint[] = [];
+
+  list(ids: bigint[], id: bigint): void {
+    if (ids.length < listedMax) ids.push(id);
+  }
+
+  withoutReceipt(event: LoggedId, cursor: Cursor): void {
+    if (!isHandled(cursor, event)) this.toCome += 1;
+    else if (event.isOld) this.expired += 1;
+    else this.list(this.missing, event.id);
+  }
+}
+
+/** The receipts, each once; repeated ones go into `duplicate`. */
+async function* distinct(receipts: AsyncIterable<bigint>, findings: Findings): AsyncGenerator<bigint> {
+  let before: bigint | null = null;
+  for await (const id of receipts) {
+    if (id === before) findings.list(findings.duplicate, id);
+    else yield id;
+    before = id;
+  }
+}
+
+/** @param cursor read from the store before the receipts; null: nothing was handled yet */
+export const compare = async (cursor: Cursor | null, ports: ComparePorts): Promise<Comparison> => {
+  const findings = new Findings();
+  const receipts = distinct(ports.receipts, findings);
+  let receipt = await receipts.next();
+  for await (const event of ports.logged) {
+    while (receipt.done !== true && receipt.value < event.id) {
+      findings.list(findings.unmatched, receipt.value);
+      receipt = await receipts.next();
+    }
+    if (receipt.done !== true && receipt.value === event.id) {
+      findings.matching += 1;
+      receipt = await receipts.next();
+    } else if (cursor === null) {
+      findings.toCome += 1;
+    } else {
+      findings.withoutReceipt(event, cursor);
+    }
+  }
+  for (; receipt.done !== true; receipt = await receipts.next())
+    findings.list(findings.unmatched, receipt.value);
+  const accounted = await ports.accounted(findings.unmatched);
+  const { matching, missing, duplicate, toCome, expired, unmatched } = findings;
+  return {
+    matching,
+    missing,
+    duplicate,
+    toCome,
+    expired,
+    extra: unmatched.filter((id) => !accounted.has(id)),
+  };
+};

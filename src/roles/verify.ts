@@ -1,0 +1,88 @@
+//! `pgstream verify`: is everything that the log holds handled, and nothing else?
+
+import { openClient } from "../adapters/postgres/client.ts";
+import { accountedIds, listEvents, listTopics } from "../adapters/postgres/list-events.ts";
+import { makeLog } from "../adapters/postgres/log.ts";
+import type { Config } from "../config/config.ts";
+import { databaseFor } from "../config/database-target.ts";
+import { decodeCursor } from "../core/cursor-codec.ts";
+import { PgstreamError } from "../core/errors.ts";
+import type { ConsumerStore } from "../core/store.ts";
+import { parseTopicPatterns } from "../core/topic.ts";
+import { compare, type Comparison } from "../core/verify.ts";
+import type { Command } from "./command.ts";
+import { openConfiguredStore } from "./configured-store.ts";
+
+const statementTimeoutMs = 60_000;
+const receiptsMax = 20_000;
+const shownMax = 20;
+
+async function* receiptsOf(store: ConsumerStore, topics: readonly string[]): AsyncGenerator<bigint> {
+  for (let after = -1n; ;) {
+    const ids = await store.receiptIds(topics, after, receiptsMax);
+    yield* ids;
+    const last = ids.at(-1);
+    if (last === undefined) return;
+    after = last;
+  }
+}
+
+const describe = (what: string, ids: readonly bigint[]): string =>
+  ids.length === 0
+    ? `${what}: 0`
+    : `${what}: ${ids.length} (ids ${ids.slice(0, shownMax).join(", ")}${ids.length > shownMax ? ", …" : ""})`;
+
+const report = (result: Comparison, patterns: readonly string[]): readonly string[] => [
+  `topics: ${patterns.join(", ")}`,
+  `handled: ${result.matching}`,
+  describe("missing", result.missing),
+  describe("extra", result.extra),
+  describe("duplicate", result.duplicate),
+  `still to come: ${result.toCome}`,
+  ...(result.expired > 0 ? [`older than receipts are kept: ${result.expired}`] : []),
+];
+
+const compareAll = async (config: Config, store: ConsumerStore): Promise<Comparison> => {
+  const { topics, subscription, receiptsAgeMs } = config.consumer;
+  const target = databaseFor(config.database.targets, "consumer");
+  await using client = openClient(target, { name: "verify", deadlineMs: statementTimeoutMs });
+  // The cursor first: receipts that come in meanwhile are ahead of it, never behind.
+  const stored = await store.cursor(subscription);
+  const cursor = stored === null ? null : decodeCursor(stored);
+  const { newest } = await makeLog(client).epoch();
+  if (cursor !== null && cursor.epoch !== newest.id) {
+    throw new PgstreamError(
+      "epoch_changed",
+      `the cursor of subscription ${subscription} was taken on another epoch of the log: nothing can be compared`,
+    );
+  }
+  const filter = parseTopicPatterns(topics);
+  const wanted = (await listTopics(client)).filter(({ name }) => filter.matches(name));
+  return await compare(cursor, {
+    logged: listEvents(
+      client,
+      newest,
+      wanted.map(({ id }) => id),
+      receiptsAgeMs,
+    ),
+    receipts: receiptsOf(
+      store,
+      wanted.map(({ name }) => name),
+    ),
+    accounted: async (ids) => await accountedIds(client, newest, ids),
+  });
+};
+
+/** Exit code 1 when something is missing, extra or duplicate. */
+export const verify: Command = async (config, { logger, print }) => {
+  const store = await openConfiguredStore(config, logger);
+  try {
+    const result = await compareAll(config, store);
+    for (const line of report(result, config.consumer.topics)) print(line);
+    const isEqual = result.missing.length + result.extra.length + result.duplicate.length === 0;
+    print(isEqual ? "the log and the store agree" : "the log and the store differ");
+    return isEqual ? 0 : 1;
+  } finally {
+    await store.close();
+  }
+};

@@ -1,0 +1,40 @@
+//! Waits until the database is there, migrated and fit to be relied on, whatever the order in which things start.
+
+import { checkSchema, checkServer } from "../adapters/postgres/check-server.ts";
+import type { PostgresClient } from "../adapters/postgres/client.ts";
+import { migrations } from "../adapters/postgres/migrations.ts";
+import { isRetryable, messageOf, PgstreamError } from "../core/errors.ts";
+import { keepTrying } from "../core/keep-trying.ts";
+import type { RoleContext } from "./role.ts";
+
+const backoff = { delayMsMin: 100, delayMsMax: 5_000 };
+const logIntervalMs = 30_000;
+
+/**
+ * Answers whether the database is ready; false when the signal aborted first.
+ * @param onWait told why it still waits
+ * @throws PgstreamError what waiting cannot mend: `standby`, `unsafe_durability`, `schema_newer`, …
+ */
+export const waitForDatabase = async (
+  client: PostgresClient,
+  { config, clock, logger }: RoleContext,
+  signal: AbortSignal,
+  onWait: (reason: string) => void,
+): Promise<boolean> => {
+  let loggedAt = -Infinity;
+  const check = async (): Promise<boolean> => {
+    await checkServer(client, { unsafeDurability: config.database.unsafeDurability, logger });
+    await checkSchema(client, migrations.length);
+    return true;
+  };
+  const shouldRetry = (error: unknown): boolean => {
+    if (!isRetryable(error)) return false;
+    onWait(`waits for the database: ${error instanceof PgstreamError ? error.code : "internal"}`);
+    if (clock.now() - loggedAt >= logIntervalMs) {
+      loggedAt = clock.now();
+      logger.warn({ reason: messageOf(error) }, "waiting for the database");
+    }
+    return true;
+  };
+  return (await keepTrying(check, { backoff, clock, random: Math.random, signal, shouldRetry })) ?? false;
+};

@@ -14,6 +14,11 @@ export const commands: Commands = {
     databases: () => ["consumer"],
     load: async () => (await import("./verify.ts")).verify,
   },
+  demo: {
+    about: "show everything at work, on an embedded PostgreSQL",
+    databases: () => [],
+    load: async () => (await import("./demo.ts")).demo,
+  },
   health: {
     about: "ask the process on this machine whether it is ready",
     databases: () => [],

@@ -8,7 +8,7 @@ import { openDoor } from "./door.ts";
 import type { Registry } from "./role.ts";
 import { runRoles, type RoleEntry } from "./run.ts";
 
-const entriesOf = (names: readonly RoleName[], registry: Registry): readonly RoleEntry[] => {
+export const entriesOf = (names: readonly RoleName[], registry: Registry): readonly RoleEntry[] => {
   if (names.length === 0) {
     throw new PgstreamError(
       "invalid_config",

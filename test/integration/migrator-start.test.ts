@@ -23,6 +23,7 @@ import {
 } from "../support/migrator.ts";
 import { createTestDatabase, startOwnServer } from "../support/postgres.ts";
 import { answerStarting } from "../support/starting-server.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 const startRole = async (url: string, env: Readonly<Record<string, string>> = {}) => {
   const { config } = readConfig({
@@ -37,7 +38,10 @@ const startRole = async (url: string, env: Readonly<Record<string, string>> = {}
 };
 
 const untilReason = async (role: RunningRole, reason: string): Promise<void> => {
-  while (role.status().reason !== reason) await Bun.sleep(5);
+  await waitFor(() => role.status().reason === reason, {
+    what: `the reason "${reason}"`,
+    deadlineMs: 30_000,
+  });
 };
 
 describe("the role migrator", () => {

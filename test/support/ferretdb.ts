@@ -15,8 +15,11 @@ const moduleHash = async (): Promise<string> => {
   return hasher.digest("hex").slice(0, 16);
 };
 
+// Another user's checkout, or none at all, must not stop the build: hence no version control stamp.
+const buildCommand = ["go", "build", "-trimpath", "-buildvcs=false", "-tags", "ferretdb_sqlite"];
+
 const build = async (output: string): Promise<void> => {
-  const child = Bun.spawn(["go", "build", "-trimpath", "-tags", "ferretdb_sqlite", "-o", output, "."], {
+  const child = Bun.spawn([...buildCommand, "-o", output, "."], {
     cwd: moduleDir,
     env: { ...process.env, CGO_ENABLED: "0" },
     stdin: "ignore",

@@ -8,6 +8,7 @@ import { migrateDatabase, type MigrateOptions } from "../../src/adapters/postgre
 import { isRetryable } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/ports.ts";
 import { targetOf } from "./log-database.ts";
+import { waitFor } from "./wait-for.ts";
 
 /** Everything logged, one `level message {fields}` each. */
 export const recordingLogger = (): { readonly logger: Logger; readonly lines: readonly string[] } => {
@@ -165,14 +166,12 @@ export const describeCatalog = async (url: string, only: string | null): Promise
   return rows.map(({ line }) => line);
 };
 
-/** Resolves when the query answers a row. Bounded by the test's own timeout. */
+/** Resolves when the query answers a row. */
 export const untilRow = async (
   sql: postgres.Sql,
   query: string,
-): Promise<Readonly<Record<string, unknown>>> => {
-  for (;;) {
-    const [row] = await sql.unsafe(query);
-    if (row !== undefined) return row;
-    await Bun.sleep(5);
-  }
-};
+): Promise<Readonly<Record<string, unknown>>> =>
+  await waitFor(async () => (await sql.unsafe<Record<string, unknown>[]>(query))[0], {
+    what: `a row of ${query}`,
+    pollIntervalMs: 5,
+  });

@@ -1,8 +1,8 @@
 //! Databases for tests. `await using db = await createTestDatabase()` is an empty database of the test's own on the server
 //! of the run; `startOwnServer` is a whole server, for tests that restart, kill or misconfigure one.
 
-import { describe, test } from "bun:test";
-import { createHash, randomBytes } from "node:crypto";
+import { describe, setDefaultTimeout, test } from "bun:test";
+import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
@@ -16,6 +16,10 @@ import { startJanitor } from "./janitor-process.ts";
 import { openPostgresService, sharedServerSettings } from "./postgres-service.ts";
 import { isCi, newRunId, sharedRun } from "./run-context.ts";
 import { dropDatabase, namePrefix, urlOfDatabase, withAdmin } from "./run-databases.ts";
+
+// For a test file run alone: a server may have to be started first, and bun's own 5 s are short for what restarts one.
+// scripts/test.ts sets the same for all.
+setDefaultTimeout(60_000);
 
 interface Server {
   readonly adminUrl: string;
@@ -35,14 +39,6 @@ const openServer = async (): Promise<Server> => {
 let opened: Promise<Server> | undefined;
 const server = async (): Promise<Server> => await (opened ??= openServer());
 
-/** A state to start from, made once per run and then cloned, which is much quicker than making it again. */
-export interface Template {
-  /** Everything the result depends on, e.g. the text of the migrations. */
-  readonly key: string;
-  /** Brings an empty database into the state; must close its connections. */
-  readonly prepare: (url: string) => Promise<void>;
-}
-
 export interface TestDatabase extends AsyncDisposable {
   /** With the rights of the server's superuser, or of the user in PGSTREAM_TEST_DATABASE_URL. */
   readonly url: string;
@@ -51,50 +47,13 @@ export interface TestDatabase extends AsyncDisposable {
   readonly drop: () => Promise<void>;
 }
 
-const ensureTemplate = async ({ adminUrl, runId }: Server, template: Template): Promise<string> => {
-  const hash = createHash("sha256").update(template.key).digest("hex").slice(0, 12);
-  const name = `${namePrefix(runId)}template_${hash}`;
-  await withAdmin(adminUrl, async (sql) => {
-    // Test processes of one run share templates; the lock ends with this connection.
-    await sql`select pg_advisory_lock(hashtext(${name}))`;
-    const found = await sql`select 1 from pg_database where datname = ${name}`;
-    if (found.length > 0) return;
-    // Renamed when complete, so that a preparation that was killed is not taken for a template.
-    const draft = `${name}_${randomBytes(3).toString("hex")}`;
-    await sql`create database ${sql(draft)} template template0`;
-    try {
-      await template.prepare(urlOfDatabase(adminUrl, draft));
-      await sql`select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = ${draft}`;
-      await sql`alter database ${sql(draft)} rename to ${sql(name)}`;
-    } catch (error) {
-      await dropDatabase(adminUrl, draft);
-      throw error;
-    }
-  });
-  return name;
-};
-
-const templates = new Map<string, Promise<string>>();
-
-const templateName = async (on: Server, template: Template): Promise<string> => {
-  const known = templates.get(template.key) ?? ensureTemplate(on, template);
-  templates.set(template.key, known);
-  return await known;
-};
-
-/** A fresh database: empty, or a clone of `template`. Drop it when done; what is forgotten goes at the end of the run. */
-export const createTestDatabase = async (
-  options: { readonly template?: Template } = {},
-): Promise<TestDatabase> => {
-  const on = await server();
-  const name = namePrefix(on.runId) + randomBytes(5).toString("hex");
-  const source = options.template === undefined ? "template0" : await templateName(on, options.template);
-  await withAdmin(
-    on.adminUrl,
-    async (sql) => await sql`create database ${sql(name)} template ${sql(source)}`,
-  );
-  const drop = async (): Promise<void> => await dropDatabase(on.adminUrl, name);
-  return { url: urlOfDatabase(on.adminUrl, name), name, drop, [Symbol.asyncDispose]: drop };
+/** A fresh, empty database. Drop it when done; what is forgotten goes at the end of the run. */
+export const createTestDatabase = async (): Promise<TestDatabase> => {
+  const { adminUrl, runId } = await server();
+  const name = namePrefix(runId) + randomBytes(5).toString("hex");
+  await withAdmin(adminUrl, async (sql) => await sql`create database ${sql(name)} template template0`);
+  const drop = async (): Promise<void> => await dropDatabase(adminUrl, name);
+  return { url: urlOfDatabase(adminUrl, name), name, drop, [Symbol.asyncDispose]: drop };
 };
 
 export type PostgresVersion = 15 | 18;

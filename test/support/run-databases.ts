@@ -10,7 +10,7 @@ export const withAdmin = async <T>(url: string, use: (sql: postgres.Sql) => Prom
   try {
     return await use(sql);
   } finally {
-    await sql.end({ timeout: 5 });
+    await sql.end({ timeout: 1 });
   }
 };
 

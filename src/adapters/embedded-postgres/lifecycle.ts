@@ -33,12 +33,20 @@ const becomesReady = async (postmaster: Postmaster, deadlineAtMs: number): Promi
   return false;
 };
 
+const endsWithin = async (postmaster: Postmaster, ms: number): Promise<boolean> => {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), ms);
+  const ended = await Promise.race([postmaster.exited.then(() => true), promise]);
+  // Left running, it would hold up the end of our process.
+  clearTimeout(timer);
+  return ended;
+};
+
 /** Ends it and waits for that. A mode that does not get there in 30 s is followed by the next harder one. */
 export const takeDown = async (postmaster: Postmaster, mode: StopMode): Promise<void> => {
   for (const signal of [stopSignals[mode], "SIGINT", "SIGQUIT"] as const) {
     postmaster.signal(signal);
-    const deadline = Bun.sleep(stopDeadlineMs).then(() => false);
-    if (await Promise.race([postmaster.exited.then(() => true), deadline])) return;
+    if (await endsWithin(postmaster, stopDeadlineMs)) return;
   }
   postmaster.signal("SIGKILL");
   await postmaster.exited;

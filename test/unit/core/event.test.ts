@@ -1,0 +1,144 @@
+import { describe, expect, test } from "bun:test";
+
+import { encodeEvent, type EventDraft, eventOf, type EventRow, RawJson } from "../../../src/core/event.ts";
+
+const megabyte = 2 ** 20;
+const encode = (draft: Partial<EventDraft>, bytesMax = megabyte) =>
+  encodeEvent({ topic: "courses", data: {}, ...draft }, bytesMax);
+
+const refusedAs = (code: string) => expect.objectContaining({ name: "PgstreamError", code });
+
+describe("data", () => {
+  test.each([
+    ["null", null],
+    ["0", 0],
+    ['""', ""],
+    ["[]", []],
+    ['{"a":[1,"ü",null]}', { a: [1, "ü", null] }],
+    ['"1970-01-01T00:00:00.000Z"', new Date(0)],
+    [String.raw`"\u0000\u001e"`, "\u0000\u001e"],
+    [String.raw`"\ud800"`, "\ud800"],
+  ])("travels as %s", (text, data) => {
+    expect(encode({ data }).data).toBe(text);
+  });
+
+  const circular: { self?: unknown } = {};
+  circular.self = circular;
+  test.each([
+    ["undefined", undefined],
+    ["a function", () => 1],
+    ["a symbol", Symbol("x")],
+    ["a BigInt", 1n],
+    ["a BigInt deep inside", { a: [1n] }],
+    ["a circle", circular],
+    [
+      "something that fails to say what it is",
+      {
+        toJSON: () => {
+          throw new TypeError("planted");
+        },
+      },
+    ],
+  ])("%s is refused", (_, data) => {
+    expect(() => encode({ data })).toThrow(refusedAs("invalid_event"));
+  });
+
+  test("raw JSON keeps its bytes: big numbers, order, repeated names, spaces", () => {
+    for (const text of [
+      '{"z":1,"a":12345678901234567890.10,"a":2}',
+      "  [1.0, 1e400]\n",
+      "null",
+      '""',
+      "0",
+      "false",
+      '"\\ud800"',
+    ]) {
+      expect(encode({ data: new RawJson(text) }).data).toBe(text);
+    }
+  });
+
+  test.each(["", "{", "undefined", "{'a':1}", "[1,]", "NaN", '"\u001e"', "{}\u001e{}", "\ufeff{}", '"\ud800"'])(
+    "raw text %p is refused: it is not JSON that could be kept as it is",
+    (text) => {
+      expect(() => encode({ data: new RawJson(text) })).toThrow(refusedAs("invalid_event"));
+    },
+  );
+});
+
+describe("key, type and idempotency key", () => {
+  const names = ["key", "type", "idempotencyKey"] as const;
+
+  test.each(names)("%s takes 1 to 1,024 characters of any language", (name) => {
+    for (const text of ["a", "ключ", "a b,c'\"\\", "🙂", "x".repeat(1_024)]) {
+      expect(encode({ [name]: text })[name]).toBe(text);
+    }
+    expect(encode({})[name]).toBeNull();
+  });
+
+  test.each(names)("%s refuses what nobody could read or send", (name) => {
+    for (const text of ["", "x".repeat(1_025), "a\u001eb", "a\nb", "\u0000", "\u007f", "\ud800", "a\udc00"]) {
+      expect(() => encode({ [name]: text })).toThrow(refusedAs("invalid_event"));
+    }
+  });
+});
+
+test("a bad topic is refused by its own name", () => {
+  for (const topic of ["", "a b", "*", "a\u001eb"]) {
+    expect(() => encode({ topic })).toThrow(refusedAs("invalid_topic"));
+  }
+});
+
+describe("size", () => {
+  const roomFor = (draft: Partial<EventDraft>): number => encode(draft).bytes;
+
+  test("counts bytes, not characters, in data", () => {
+    expect(roomFor({ data: "🙂".repeat(100) })).toBe(100 * 4 + 2 + "courses".length);
+  });
+
+  test("counts bytes, not characters, in headers, key and type", () => {
+    const headers = { name: "ü".repeat(100) };
+    const bytes = roomFor({ headers, key: "é", type: "é" });
+    expect(bytes).toBe(2 + '{"name":""}'.length + 200 + 2 + 2 + "courses".length);
+  });
+
+  test("refuses one byte too many and takes the limit itself", () => {
+    const bytes = roomFor({ data: "x", headers: { a: "ü" }, key: "k" });
+    expect(encode({ data: "x", headers: { a: "ü" }, key: "k" }, bytes).bytes).toBe(bytes);
+    expect(() => encode({ data: "x", headers: { a: "ü" }, key: "k" }, bytes - 1)).toThrow(
+      refusedAs("event_too_large"),
+    );
+  });
+});
+
+describe("an event read", () => {
+  const row: EventRow = {
+    id: 7n,
+    topicId: 1,
+    key: null,
+    type: null,
+    headers: '{"a":"b"}',
+    createdAt: new Date(0),
+    data: '{"n":12345678901234567890}',
+  };
+
+  test("has its publisher's bytes beside the decoded data", () => {
+    const event = eventOf(row, "courses");
+    expect(event.json).toBe(row.data);
+    expect(event.headers).toEqual({ a: "b" });
+    expect(event.data).toEqual({ n: 12345678901234567890 });
+    expect(event.data).toBe(event.data);
+  });
+
+  test("is not decoded before somebody asks", () => {
+    const event = eventOf({ ...row, data: "not JSON" }, "courses");
+    expect(event.json).toBe("not JSON");
+    expect(() => event.data).toThrow(SyntaxError);
+  });
+
+  test("decodes null once, as anything else", () => {
+    expect(eventOf({ ...row, data: "null", headers: null }, "courses")).toMatchObject({
+      data: null,
+      headers: null,
+    });
+  });
+});

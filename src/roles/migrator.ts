@@ -11,6 +11,8 @@ import { keepTrying } from "../core/keep-trying.ts";
 import type { Role, RoleContext, RunningRole } from "./role.ts";
 
 const statementTimeoutMs = 30_000;
+// Nobody should wait long behind a migrator that waits.
+const session = { lock_timeout: "5s" };
 const backoff = { delayMsMin: 100, delayMsMax: 5_000 };
 const logIntervalMs = 30_000;
 const racesMax = 10;
@@ -61,7 +63,7 @@ const start = (context: RoleContext): RunningRole => {
   });
 
   const live = async (): Promise<void> => {
-    await using client = openClient(target, { name: "migrator", deadlineMs: statementTimeoutMs });
+    await using client = openClient(target, { name: "migrator", deadlineMs: statementTimeoutMs, session });
     const work = async (): Promise<boolean> => {
       await migrateDatabase(client, options);
       return !signal.aborted;

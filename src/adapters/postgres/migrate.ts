@@ -12,6 +12,7 @@ import { type LogSettings, prepareSegments, writeLogSettings } from "./log-setti
 import { migrations as embedded } from "./migrations.ts";
 import { provisionGrants } from "./provision-grants.ts";
 import { type Login, provisionGroups, provisionLogins } from "./provision-roles.ts";
+import { removeEmptySegments } from "./remove-segments.ts";
 
 export interface MigrateOptions {
   readonly unsafeDurability: boolean;
@@ -33,7 +34,7 @@ export interface MigrateOptions {
  */
 export const migrateDatabase = async (client: PostgresClient, options: MigrateOptions): Promise<void> => {
   const { logger, logins, signal } = options;
-  const steps = [
+  const steps: readonly (() => Promise<unknown>)[] = [
     async () => await checkServer(client, options),
     async () => await applyMigrations(client, options.migrations ?? embedded, { logger, signal }),
     async () => await provisionGroups(client, logger),
@@ -42,6 +43,7 @@ export const migrateDatabase = async (client: PostgresClient, options: MigrateOp
     async () => (options.dedicatedDatabase ? await dedicateDatabase(client, logger) : undefined),
     async () => await writeLogSettings(client, options.log),
     async () => await prepareSegments(client),
+    async () => await removeEmptySegments(client, logger),
   ];
   for (const step of steps) {
     if (signal.aborted) return;

@@ -28,6 +28,12 @@ export const silent: Logger = {
 
 export const backoffDefault = { delayMsMin: 50, delayMsMax: 5_000 };
 
+/**
+ * When the server gives a statement up: after we have, so that one that is slow and not stuck is still there to answer
+ * its repeat, but soon, since those that we have given up on would fill the server one by one.
+ */
+export const serverTimeout = (deadlineMs: number): string => `${2 * deadlineMs}ms`;
+
 export const connectDefaults = (options: ConnectOptions, name: string) => ({
   target:
     typeof options.database === "string"

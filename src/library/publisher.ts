@@ -5,11 +5,13 @@ import { openClient } from "../adapters/postgres/client.ts";
 import { makeHints } from "../adapters/postgres/hints.ts";
 import { makeAnnouncer } from "../core/announcer.ts";
 import { makePublisher, type Publisher, type PublisherOptions } from "../core/publisher.ts";
-import { backoffDefault, type ConnectOptions, connectDefaults } from "./defaults.ts";
+import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
 
 export interface OpenPublisherOptions extends ConnectOptions, Partial<Omit<PublisherOptions, "backoff">> {
   /** How long disposing waits for what was accepted. Default 10,000 ms. */
   readonly closeTimeoutMs?: number;
+  /** True behind a pooler such as PgBouncer, which hands out another connection per transaction. Default false. */
+  readonly pooled?: boolean;
 }
 
 const limits = {
@@ -26,7 +28,12 @@ const limits = {
  */
 export const openPublisher = (options: OpenPublisherOptions): Publisher & AsyncDisposable => {
   const { target, name, deadlineMs, logger, clock } = connectDefaults(options, "publisher");
-  const client = openClient(target, { name, deadlineMs });
+  const client = openClient(target, {
+    name,
+    deadlineMs,
+    ownConnection: options.pooled !== true,
+    session: { statement_timeout: serverTimeout(deadlineMs) },
+  });
   const publisher = makePublisher(
     {
       appender: makeEventAppender(client),

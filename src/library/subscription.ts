@@ -19,7 +19,7 @@ import {
   type SubscribePorts,
 } from "../core/subscribe.ts";
 import { parseTopicPatterns } from "../core/topic.ts";
-import { backoffDefault, type ConnectOptions, connectDefaults } from "./defaults.ts";
+import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
 import { makeSubscriptionStatus, type SubscriptionStatus } from "./subscription-status.ts";
 
 /** The application keeps its cursor itself, best together with its effect. */
@@ -60,7 +60,8 @@ export interface RunningSubscription extends AsyncDisposable {
 const defaults = {
   pollIntervalMs: 1_000,
   batchEventsMax: 1_000,
-  pageEventsMax: 10_000,
+  // A window between two ticks, with room for the batch that crossed the line: then one page holds it.
+  pageEventsMax: 20_000,
   pageBytesMax: 16 * 2 ** 20,
   onPurged: "stop",
   onEpochChange: "stop",
@@ -109,7 +110,7 @@ export const openSubscription = (
     name,
     deadlineMs,
     ownConnection: listens,
-    session: { plan_cache_mode: "force_custom_plan" },
+    session: { plan_cache_mode: "force_custom_plan", statement_timeout: serverTimeout(deadlineMs) },
   });
   const stopped = new AbortController();
   const flag = makeWakeupFlag(clock);

@@ -35,9 +35,10 @@ export const selectLook = (sql: Sql, { since, epoch, bound, topicsSince }: LookR
         (select oid from pg_database where datname = current_database()),
         'pgstream.events'::regclass::oid)
     end as running,
-    (select xid::text from pgstream.events
+    -- Qualified in \`order by\`: the bare name would be the output column, the text.
+    (select events.xid::text from pgstream.events
      where id > ${bound} and xid >= ${String(since.xmax)}::text::xid8
-     order by xid desc limit 1) as newest_xid,
+     order by events.xid desc limit 1) as newest_xid,
     tick.snapshot as tick,
     bound.xid as bound_xid,
     bound.last_id as bound_id,

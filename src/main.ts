@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { version } from "../package.json";
 import { makeClock } from "./adapters/runtime/clock.ts";
 import { crashExitCode, onCrashes } from "./adapters/runtime/crashes.ts";
+import { makeOutput } from "./adapters/runtime/output.ts";
 import { makeRedact } from "./adapters/runtime/redact.ts";
 import { onStopSignals } from "./adapters/runtime/stop-signals.ts";
 import { readCommandLine } from "./config/command-line.ts";
@@ -47,10 +48,8 @@ const run = async (commands: Commands): Promise<number> => {
   refuseHostileEnvironment(process.env, { compiled: Bun.isStandaloneExecutable });
   const wish = readCommandLine(process.argv.slice(2), { version, commands });
   const out = Bun.stdout.writer();
-  const print = (line: string): void => {
-    // The sink takes everything in order; `end` below waits for it.
-    void out.write(`${line}\n`);
-  };
+  // The sink takes everything in order; `end` below waits for it.
+  const { print, show } = makeOutput((text) => void out.write(text), process.stdout.isTTY);
   try {
     if ("print" in wish) {
       print(wish.print.trimEnd());
@@ -70,7 +69,7 @@ const run = async (commands: Commands): Promise<number> => {
     const signal = watchProcess(logger);
     logger.debug({ command: wish.command, version, given }, "configured");
     const command = await entry.load();
-    return await command(config, { version, logger, clock: makeClock(), signal, print });
+    return await command(config, { version, logger, clock: makeClock(), signal, print, show });
   } finally {
     await out.end();
   }

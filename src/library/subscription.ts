@@ -113,6 +113,8 @@ export const openSubscription = (
     session: { plan_cache_mode: "force_custom_plan", statement_timeout: serverTimeout(deadlineMs) },
   });
   const stopped = new AbortController();
+  // A read that is on its way could keep us waiting until its deadline.
+  stopped.signal.addEventListener("abort", () => void client.end(), { once: true });
   const flag = makeWakeupFlag(clock);
   const status = makeSubscriptionStatus();
   const ports: SubscribePorts = { log: makeLog(client), wakeups: flag, clock, random: Math.random, logger };

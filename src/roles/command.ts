@@ -12,6 +12,8 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** One line of the command's result on standard output; the log is for everything else. */
   readonly print: (line: string) => void;
+  /** The same for a line that changes: on a terminal it takes the place of the one shown before. */
+  readonly show: (line: string) => void;
 }
 
 /** @returns the exit code; a PgstreamError thrown instead is one line on standard error and exit code 1, or 2 for settings */

@@ -18,7 +18,7 @@ const defaultPort = 1337;
 /** Shorter than a newcomer's patience. */
 const quick = {
   produceIntervalMs: 500,
-  purger: { retentionMs: 15_000, segmentIntervalMs: 5_000, schedule: "*/5 * * * * *", dryRun: false },
+  purger: { retentionMs: 5_000, segmentIntervalMs: 3_000, schedule: "*/2 * * * * *", dryRun: false },
 };
 
 export interface DemoStage extends AsyncDisposable {

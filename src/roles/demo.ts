@@ -23,22 +23,23 @@ const onlyProblems = (logger: Logger): Logger => ({
 });
 
 const introduce = (
-  { postgresVersion, databaseUrl, config }: DemoStage,
+  { postgresVersion, databaseUrl }: DemoStage,
+  url: string,
   print: (line: string) => void,
 ): void => {
   print(
     `PostgreSQL ${postgresVersion} with a producer, a consumer and a purger, all in this process. Ctrl-C ends it.`,
   );
   print(`  the events    psql '${databaseUrl}' -c 'select count(*) from events'`);
-  print(`  the courses   curl http://localhost:${config.process.port}/courses`);
-  print(`  the health    curl http://localhost:${config.process.port}/health/ready`);
-  print("Events live for 15 seconds here, so that you can see them go.");
+  print(`  the courses   curl ${url}courses`);
+  print(`  the health    curl ${url}health/ready`);
+  print("Events live for a few seconds here, so that you can see them go.");
 };
 
 /** Shows the figures until the signal aborts. */
 const showBoard = async (
   figures: () => DemoFigures,
-  { clock, print }: CommandContext,
+  { clock, print, show }: CommandContext,
   signal: AbortSignal,
 ): Promise<void> => {
   const startedAt = clock.now();
@@ -50,7 +51,7 @@ const showBoard = async (
     if (!isFirstShown && now.handled > 0) print(`first event handled after ${seconds.toFixed(1)} s`);
     else if (!isFirstShown) continue;
     isFirstShown = true;
-    print(formatFigures(now, Math.round(seconds)));
+    show(formatFigures(now, Math.round(seconds)));
   }
 };
 
@@ -59,6 +60,7 @@ const play = async (stage: DemoStage, context: CommandContext, forMs: number | n
   const { config } = stage;
   const logger = onlyProblems(context.logger);
   const door = await openDoor(config.process, { logger, version: context.version });
+  introduce(stage, door.url.replace("0.0.0.0", "localhost"), context.print);
   const [producing, others, ended] = [new AbortController(), new AbortController(), new AbortController()];
   const scenes: Scene[] = [];
   const show = (index: number) => (scene: Scene) => {
@@ -106,7 +108,6 @@ const play = async (stage: DemoStage, context: CommandContext, forMs: number | n
 export const demo: Command = async (config, context) => {
   context.print("starting PostgreSQL …");
   await using stage = await setDemoStage(config);
-  introduce(stage, context.print);
   const code = await play(stage, context, config.demo.forMs);
   context.print("");
   return Math.max(code, await verify(stage.config, context));

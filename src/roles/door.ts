@@ -5,11 +5,13 @@ import type { Logger } from "../core/ports.ts";
 import type { Scene } from "./run.ts";
 
 export interface Door {
+  /** Empty when nothing listens. */
+  readonly url: string;
   readonly show: (scene: Scene) => void;
   readonly close: () => Promise<void>;
 }
 
-const closedDoor: Door = { show: () => undefined, close: async () => await Promise.resolve() };
+const closedDoor: Door = { url: "", show: () => undefined, close: async () => await Promise.resolve() };
 
 /** @throws PgstreamError `invalid_config` when the address cannot be had */
 export const openDoor = async (
@@ -34,6 +36,7 @@ export const openDoor = async (
   const server = openServer({ host, port }, appOf({ roles: [], isStopping: false }).fetch);
   logger.info({ address: server.url }, "the server listens");
   return {
+    url: server.url,
     show: (scene) => server.answerWith(appOf(scene).fetch),
     close: server.close,
   };

@@ -9,6 +9,7 @@ import type { RoleContext } from "./role.ts";
 
 const backoff = { delayMsMin: 100, delayMsMax: 5_000 };
 const logIntervalMs = 30_000;
+const silenceMs = 3_000;
 
 /**
  * Answers whether the database is ready; false when the signal aborted first.
@@ -21,7 +22,8 @@ export const waitForDatabase = async (
   signal: AbortSignal,
   onWait: (reason: string) => void,
 ): Promise<boolean> => {
-  let loggedAt = -Infinity;
+  // Things that start together are waited for in silence.
+  let loggedAt = clock.now() - logIntervalMs + silenceMs;
   const check = async (): Promise<boolean> => {
     await checkServer(client, { unsafeDurability: config.database.unsafeDurability, logger });
     await checkSchema(client, migrations.length);

@@ -1,0 +1,24 @@
+//! Standard output: lines that stay, and one that is shown in place on a terminal.
+
+export interface Output {
+  readonly print: (line: string) => void;
+  /** Replaces the line shown before, if nothing was printed since and a person is looking; else prints it. */
+  readonly show: (line: string) => void;
+}
+
+const upAndClear = "\u001B[1A\u001B[2K";
+
+/** @param write takes text in order */
+export const makeOutput = (write: (text: string) => void, isTerminal: boolean): Output => {
+  let isShown = false;
+  return {
+    print: (line) => {
+      isShown = false;
+      write(`${line}\n`);
+    },
+    show: (line) => {
+      write(`${isShown && isTerminal ? upAndClear : ""}${line}\n`);
+      isShown = true;
+    },
+  };
+};

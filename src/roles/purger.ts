@@ -1,0 +1,112 @@
+//! Purges the log at once and then on a schedule, and keeps its ticks flowing. Several may run: one is at work, the others
+//! stand by. Takes two connections.
+
+import { openSchedule } from "../adapters/croner/schedule.ts";
+import { checkSchema, checkServer } from "../adapters/postgres/check-server.ts";
+import { openClient } from "../adapters/postgres/client.ts";
+import { migrations } from "../adapters/postgres/migrations.ts";
+import { makePurging, purgeDeadlineMs } from "../adapters/postgres/purge-log.ts";
+import type { Config } from "../config/config.ts";
+import { databaseFor } from "../config/database-target.ts";
+import type { Schedule } from "../core/purge-due.ts";
+import {
+  figuresOf,
+  makeStubborn,
+  runPurger,
+  type PurgerOptions,
+  type PurgerProgress,
+} from "../core/purge-loop.ts";
+import { previewPurge } from "../core/purge-preview.ts";
+import type { Readiness } from "../http/health.ts";
+import type { Role, RoleContext, RunningRole } from "./role.ts";
+
+const statementTimeoutMs = 30_000;
+
+const optionsOf = ({ purger }: Config): PurgerOptions => ({
+  retentionMs: purger.retentionMs,
+  ageMsMax: purger.segmentIntervalMs,
+  bytesMax: purger.segmentBytesMax,
+  backoff: { delayMsMin: 50, delayMsMax: 1_000 },
+  retriesMax: 8,
+  retryMsMax: 15_000,
+  trimEventsMax: 5_000,
+  trimBatchesMax: 200,
+  forgetRowsMax: 10_000,
+  forgetBatchesMax: 100,
+  pauseMs: 20,
+  tickIntervalMs: 1_000,
+  reconnect: { delayMsMin: 100, delayMsMax: 5_000 },
+});
+
+const statusOf = (
+  { obstacle, isLeading, last }: PurgerProgress,
+  schedule: Schedule,
+  now: number,
+): Readiness => {
+  const broken = last?.round.failures.find((it) => !it.retryable);
+  const reason = obstacle ?? (broken === undefined ? null : `cannot ${broken.step}`);
+  return {
+    ready: reason === null,
+    reason,
+    details: {
+      atWork: isLeading,
+      nextRoundAt: schedule.next()?.at.toISOString() ?? null,
+      ...(last !== null && { lastRoundAgoMs: Math.round(now - last.at), lastRound: figuresOf(last.round) }),
+    },
+  };
+};
+
+const work = async (
+  { config, clock, logger }: RoleContext,
+  schedule: Schedule,
+  progress: PurgerProgress,
+  signal: AbortSignal,
+): Promise<void> => {
+  const target = databaseFor(config.database.targets, "purger");
+  const { unsafeDurability } = config.database;
+  const options = optionsOf(config);
+  const session = { statement_timeout: String(purgeDeadlineMs) };
+  await using client = openClient(target, { name: "purger", deadlineMs: statementTimeoutMs, session });
+  await using ticker = openClient(target, { name: "purger ticks", deadlineMs: statementTimeoutMs });
+  const purging = makePurging(client);
+  const { tick } = makePurging(ticker);
+  const random = Math.random;
+  const stubbornly = makeStubborn({ clock, random, logger }, options.reconnect, progress, signal);
+
+  const isReady = await stubbornly(async () => {
+    await checkServer(client, { unsafeDurability, logger });
+    await checkSchema(client, migrations.length);
+    return true;
+  });
+  if (isReady === null) return;
+  if (config.purger.dryRun) {
+    const lines = await stubbornly(async () => await previewPurge(purging, options.retentionMs));
+    if (lines !== null) await Bun.write(Bun.stdout, `${lines.join("\n")}\n`);
+    return;
+  }
+  await runPurger({ purging, tick, schedule, clock, random, logger }, options, progress, signal);
+};
+
+/**
+ * With DRY_RUN it prints what would go and ends.
+ * @throws PgstreamError `invalid_config` when PURGE_SCHEDULE is no pattern, or one that never comes true, or when there
+ * is no database
+ */
+export const purger: Role = async (context) => {
+  const { config, clock } = context;
+  const schedule = openSchedule(config.purger.schedule, "PURGE_SCHEDULE");
+  databaseFor(config.database.targets, "purger");
+  const stopping = new AbortController();
+  const signal = AbortSignal.any([context.signal, stopping.signal]);
+  const progress: PurgerProgress = { obstacle: "waits for the database", isLeading: false, last: null };
+  const done = work(context, schedule, progress, signal);
+  const running: RunningRole = {
+    status: () => statusOf(progress, schedule, clock.now()),
+    done,
+    stop: async () => {
+      stopping.abort();
+      await done.catch(() => undefined); // whoever waits for `done` is told
+    },
+  };
+  return await Promise.resolve(running);
+};

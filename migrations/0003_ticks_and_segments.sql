@@ -87,6 +87,10 @@ begin
   if not exists (select from pgstream.segments where segment = current + 1 and attached_at < now()) then
     return false;
   end if;
+  -- So near its end it moves on by itself: ids drawn between the two statements below would be handed out again.
+  if (select last_value >= first_id - (1 << 24) from pgstream.event_ids) then
+    return false;
+  end if;
   update pgstream.segments set opened_at = clock_timestamp() where segment = current + 1;
   -- Only forward: a second roller must not hand out ids again.
   if (select last_value from pgstream.event_ids) < first_id then

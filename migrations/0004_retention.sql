@@ -37,65 +37,106 @@ declare
   present boolean;
 begin
   for topic in select t.id, t.retention from pgstream.topics t where t.retention > segment_retention.retention loop
+    continue when topic.retention <= longest;
     execute format('select exists (select from pgstream.%I where topic_id = $1)', 'events_' || number)
       into present using topic.id;
     if present then
-      longest := greatest(longest, topic.retention);
+      longest := topic.retention;
     end if;
   end loop;
   return longest;
 end $$;
 
--- The segments whose time has come, oldest first, each with the position up to which its events go.
-create function pgstream.expired_segments(retention interval) returns table (segment integer, floor pg_snapshot)
+-- A position at least this old that everything in the segment is within; null when there is none.
+create function pgstream.segment_floor(number integer, age interval) returns pg_snapshot
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  own integer := pgstream.epoch_of(number);
+  floor pg_snapshot;
+begin
+  if own < (select max(e.number) from pgstream.epochs e) then
+    -- Ticks of the newest epoch say nothing of an earlier one's xids; that a later one opened long ago does.
+    return (select e.snapshot from pgstream.epochs e where e.number = own + 1 and e.opened_at <= now() - age);
+  end if;
+  floor := pgstream.horizon(age);
+  if floor is null or not pgstream.segment_is_within(number, floor) then
+    return null;
+  end if;
+  return floor;
+end $$;
+
+-- The segments whose time has come and that are not announced yet, oldest first: the position up to which their events
+-- go, when they were in use, and, if asked for, how many events they hold.
+create function pgstream.expired_segments(retention interval, counted boolean default false)
+returns table (segment integer, floor pg_snapshot, opened_at timestamptz, closed_at timestamptz, events bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  candidate record;
   lifetime interval;
 begin
-  for candidate in
-    select s.segment as number, pgstream.epoch_of(s.segment) as epoch
+  -- Whether one was opened is not asked: ids run on into the next segment by themselves when nobody rolls.
+  for segment, opened_at, closed_at in
+    select s.segment, coalesce(s.opened_at, s.attached_at),
+      (select min(n.opened_at) from pgstream.segments n where n.segment > s.segment)
     from pgstream.segments s
-    where s.opened_at is not null and s.emptied_at is null and s.segment < pgstream.current_segment()
+    where s.segment < pgstream.current_segment() and s.emptied_at is null
+      and not exists (select from pgstream.purges p where p.segment = s.segment)
     order by s.segment
   loop
-    lifetime := pgstream.segment_retention(candidate.number, retention);
-    if candidate.epoch < (select max(number) from pgstream.epochs) then
-      -- Ticks of this epoch say nothing of an earlier one's xids; that a later one opened long ago does.
-      select e.snapshot into floor from pgstream.epochs e
-        where e.number = candidate.epoch + 1 and e.opened_at <= now() - lifetime;
-    else
-      floor := pgstream.horizon(lifetime);
-      if not pgstream.segment_is_within(candidate.number, floor) then
-        floor := null;
+    floor := pgstream.segment_floor(segment, retention);
+    -- Which topics a segment holds is costly to ask: only of one that is old enough for the others.
+    if floor is not null then
+      lifetime := pgstream.segment_retention(segment, retention);
+      if lifetime > retention then
+        floor := pgstream.segment_floor(segment, lifetime);
       end if;
     end if;
     -- In order, without holes: what is below the floor is gone, what is above is there.
     exit when floor is null;
-    segment := candidate.number;
+    if counted then
+      execute format('select count(*) from pgstream.%I', 'events_' || segment) into events;
+    end if;
     return next;
   end loop;
 end $$;
 
--- Announces that a segment is about to be emptied; answers the purge's id. Repeated, it answers the same one.
-create function pgstream.announce_segment_purge(number integer, floor pg_snapshot) returns bigint
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Announces that a segment is about to be emptied; answers the purge's id and how many events it is about. Repeated, it
+-- answers the same.
+create function pgstream.announce_segment_purge(number integer, floor pg_snapshot, out purge bigint, out events bigint)
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
-  purge bigint;
+  own pgstream.epochs;
+  counts pgstream.purged_topics[];
+  last_xid bigint;
+  lowest pg_snapshot;
 begin
+  -- Counted before the lock is taken: it may take minutes, and the lock is needed for rolling.
+  if not exists (select from pgstream.purges p where p.segment = number) then
+    execute format(
+      'select array_agg(row(0, c.*)::pgstream.purged_topics) from (
+         select topic_id, count(*), min(xid::text::bigint)::text::xid8, max(xid::text::bigint)::text::xid8
+         from pgstream.%I group by topic_id) c', 'events_' || number) into counts;
+  end if;
+  -- Held until the commit, so that purges become visible in the order of their ids.
   perform pg_advisory_xact_lock(1885827956, 3);
-  select id into purge from pgstream.purges p where p.segment = number;
+  select p.id into purge from pgstream.purges p where p.segment = number;
   if found then
-    return purge;
+    events := (select coalesce(sum(t.events), 0) from pgstream.purged_topics t where t.purge_id = purge);
+    return;
+  end if;
+  select * into own from pgstream.epochs e where e.number = pgstream.epoch_of(announce_segment_purge.number);
+  select coalesce(sum(c.events), 0), max(c.last_xid::text::bigint) into events, last_xid from unnest(counts) c;
+  -- As low as the segment allows: what starts at the floor would not be shown events of later segments below it.
+  if last_xid is null then
+    lowest := coalesce((select p.floor from pgstream.purges p where p.epoch = own.number and p.segment is not null
+                        order by p.id desc limit 1), own.snapshot);
+  else
+    lowest := pgstream.snapshot_below(floor, (last_xid + 1)::text::xid8);
   end if;
   insert into pgstream.purges (epoch, floor, segment, first_id, last_id)
-    values (pgstream.epoch_of(number), floor, number, number::bigint << 32, ((number + 1)::bigint << 32) - 1)
+    values (own.number, lowest, number, number::bigint << 32, ((number + 1)::bigint << 32) - 1)
     returning id into purge;
-  execute format(
-    'insert into pgstream.purged_topics (purge_id, topic_id, events, first_xid, last_xid)
-     select $1, topic_id, count(*), min(xid::text::bigint)::text::xid8, max(xid::text::bigint)::text::xid8
-     from pgstream.%I group by topic_id', 'events_' || number) using purge;
-  return purge;
+  insert into pgstream.purged_topics (purge_id, topic_id, events, first_xid, last_xid)
+    select purge, c.topic_id, c.events, c.first_xid, c.last_xid from unnest(counts) c;
 end $$;
 
 -- Empties an announced segment: TRUNCATE, which takes milliseconds and stops nobody but readers of this very segment.
@@ -123,21 +164,50 @@ begin
   return true;
 end $$;
 
--- The events of one topic between two positions: visible in the later, not in the earlier.
-create function pgstream.topic_window(topic integer, since pg_snapshot, floor pg_snapshot, first_id bigint)
-returns table (id bigint, xid xid8)
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select e.id, e.xid from pgstream.events e
-  where e.topic_id = topic and e.id >= first_id
-    and e.xid >= pg_snapshot_xmax(since) and e.xid < pg_snapshot_xmax(floor) and pg_visible_in_snapshot(e.xid, floor)
-  union all
-  select e.id, e.xid from pgstream.events e
-  where e.topic_id = topic and e.id >= first_id
-    and e.xid = any(array(select x from pg_snapshot_xip(since) x where pg_visible_in_snapshot(x, floor)))
+-- The transactions that were running at the earlier position and are seen at the later: late commits.
+create function pgstream.late_xids(since pg_snapshot, floor pg_snapshot) returns xid8[]
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select array(select x from pg_snapshot_xip(since) x where pg_visible_in_snapshot(x, floor))
 $$;
 
+-- The events of one topic between two positions: visible in the later, not in the earlier. Planned with the bounds at
+-- hand, so that segments below them are neither read nor locked.
+create function pgstream.topic_window(topic integer, since pg_snapshot, floor pg_snapshot, first_id bigint)
+returns table (id bigint, xid xid8)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  late xid8[] := pgstream.late_xids(since, floor);
+  bound bigint := greatest(
+    first_id,
+    (select min(s.segment)::bigint << 32 from pgstream.segments s where s.emptied_at is null),
+    (select t.last_id + 1 from pgstream.ticks t
+     where t.epoch = (select max(number) from pgstream.epochs) and t.xid <= pg_snapshot_xmin(since)
+     order by t.xid desc limit 1));
+begin
+  return query execute
+    'select e.id, e.xid from pgstream.events e
+     where e.topic_id = $1 and e.id >= $2
+       and e.xid >= pg_snapshot_xmax($3) and e.xid < pg_snapshot_xmax($4) and pg_visible_in_snapshot(e.xid, $4)'
+    using topic, bound, since, floor;
+  if cardinality(late) > 0 then
+    return query execute
+      'select e.id, e.xid from pgstream.events e where e.topic_id = $1 and e.id >= $2 and e.xid = any($3)'
+      using topic, bound, late;
+  end if;
+end $$;
+
+-- The position up to which the topic has been trimmed, or is about to be.
+create function pgstream.trimmed_up_to(topic integer, epoch pgstream.epochs) returns pg_snapshot
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(
+    (select p.floor from pgstream.purges p where p.topic_id = topic and p.epoch = epoch.number order by p.id desc limit 1),
+    epoch.snapshot)
+$$;
+create index purges_topic_id on pgstream.purges (topic_id, epoch, id);
+
 -- The topics with a retention shorter than everybody's that have something to trim: how many events, between which
--- positions. By tick, never by created_at: an event of a long transaction would be born expired.
+-- positions. By tick, never by created_at: an event of a long transaction would be born expired. Twenty times within
+-- its retention is often enough: each trim is a row that is kept.
 create function pgstream.expired_topics(retention interval)
 returns table (topic_id integer, name text, events bigint, since pg_snapshot, floor pg_snapshot)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -146,11 +216,12 @@ declare
 begin
   select * into current from pgstream.epochs order by number desc limit 1;
   for topic_id, name, since, floor in
-    select t.id, t.name,
-      coalesce((select p.floor from pgstream.purges p
-                where p.topic_id = t.id and p.epoch = current.number order by p.id desc limit 1), current.snapshot),
-      pgstream.horizon(t.retention)
-    from pgstream.topics t where t.retention < expired_topics.retention
+    select t.id, t.name, pgstream.trimmed_up_to(t.id, current), pgstream.horizon(t.retention)
+    from pgstream.topics t
+    where t.retention < expired_topics.retention
+      and not exists (select from pgstream.purges p
+                      where p.topic_id = t.id and p.epoch = current.number and p.announced_at > now() - t.retention / 20)
+    order by t.id
   loop
     continue when floor is null or pg_snapshot_xmax(floor) < pg_snapshot_xmax(since);
     select count(*) into events from pgstream.topic_window(topic_id, since, floor, current.first_id);
@@ -160,47 +231,78 @@ begin
   end loop;
 end $$;
 
--- Announces that a topic is about to be trimmed; answers the purge's id.
-create function pgstream.announce_topic_purge(topic integer, since pg_snapshot, floor pg_snapshot) returns bigint
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Announces that a topic is about to be trimmed; answers the purge's id and how many events it is about. Nothing when
+-- another purger was faster.
+create function pgstream.announce_topic_purge(
+  topic integer, since pg_snapshot, floor pg_snapshot, out purge bigint, out events bigint
+) language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
   current pgstream.epochs;
-  purge bigint;
+  counted record;
 begin
-  perform pg_advisory_xact_lock(1885827956, 3);
   select * into current from pgstream.epochs order by number desc limit 1;
-  if exists (select from pgstream.purges p where p.topic_id = topic and p.epoch = current.number
-             and pg_snapshot_xmax(p.floor) >= pg_snapshot_xmax(announce_topic_purge.floor)) then
-    return null; -- another purger was faster
+  select count(*) as events, min(w.id) as first_id, max(w.id) as last_id,
+      min(w.xid::text::bigint)::text::xid8 as first_xid, max(w.xid::text::bigint)::text::xid8 as last_xid
+    into counted from pgstream.topic_window(topic, since, floor, current.first_id) w;
+  perform pg_advisory_xact_lock(1885827956, 3);
+  -- Windows of one topic must not overlap: what is in two of them would be counted twice.
+  if counted.events = 0 or pgstream.trimmed_up_to(topic, current)::text <> since::text then
+    return;
   end if;
   insert into pgstream.purges (epoch, floor, since, topic_id, first_id, last_id)
-    select current.number, announce_topic_purge.floor, announce_topic_purge.since, topic, min(w.id), max(w.id)
-    from pgstream.topic_window(topic, since, floor, current.first_id) w
-    having count(*) > 0
+    values (current.number, floor, since, topic, counted.first_id, counted.last_id)
     returning id into purge;
   insert into pgstream.purged_topics (purge_id, topic_id, events, first_xid, last_xid)
-    select purge, topic, count(*), min(w.xid::text::bigint)::text::xid8, max(w.xid::text::bigint)::text::xid8
-    from pgstream.topic_window(topic, since, floor, current.first_id) w
-    having purge is not null;
-  return purge;
+    values (purge, topic, counted.events, counted.first_xid, counted.last_xid);
+  events := counted.events;
 end $$;
 
--- Removes at most `events_max` events of an announced trim; answers how many, 0 when it is done.
+comment on column pgstream.purges.since is
+  'Trimming one topic: only events not visible in this one are removed. It moves up to the floor as they go.';
+
+-- Removes at most `events_max` events of an announced trim; answers how many, fewer than that when it is done.
 create function pgstream.trim_topic(purge bigint, events_max integer) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
   announced pgstream.purges;
-  removed integer;
+  late xid8[];
+  part text;
+  n integer;
+  removed integer := 0;
+  last_xid bigint;
 begin
-  select * into announced from pgstream.purges p where p.id = purge and p.topic_id is not null for update;
-  delete from pgstream.events e
-    where e.id between announced.first_id and announced.last_id
-      and e.id = any(array(
-        select w.id from pgstream.topic_window(announced.topic_id, announced.since, announced.floor, announced.first_id) w
-        limit events_max));
-  get diagnostics removed = row_count;
-  if removed = 0 then
-    update pgstream.purges p set done_at = clock_timestamp() where p.id = purge and p.done_at is null;
+  select * into announced from pgstream.purges p
+    where p.id = purge and p.topic_id is not null and p.done_at is null for update;
+  if not found then
+    return 0;
+  end if;
+  late := pgstream.late_xids(announced.since, announced.floor);
+  foreach part in array array[
+    'e.xid = any($6)',
+    'e.xid >= pg_snapshot_xmax($4) and e.xid < pg_snapshot_xmax($5) and pg_visible_in_snapshot(e.xid, $5)'
+  ] loop
+    continue when part like '%$6%' and cardinality(late) = 0;
+    execute format($q$
+      with doomed as materialized (
+        select e.id, e.xid from pgstream.events e
+        where e.topic_id = $1 and e.id between $2 and $3 and %s
+        order by e.xid limit $7
+      ), gone as (
+        delete from pgstream.events e
+        where e.id between $2 and $3 and e.id = any(array(select d.id from doomed d))
+      )
+      select count(*), max(d.xid::text::bigint) from doomed d
+    $q$, part) into n, last_xid
+      using announced.topic_id, announced.first_id, announced.last_id, announced.since, announced.floor, late,
+        events_max - removed;
+    removed := removed + n;
+    exit when removed = events_max;
+  end loop;
+  if removed < events_max then
+    update pgstream.purges p set done_at = clock_timestamp() where p.id = purge;
+  elsif last_xid >= pg_snapshot_xmax(announced.since)::text::bigint then
+    -- The next batch begins where this one ended, instead of passing over what it left dead in the index.
+    update pgstream.purges p set since = pgstream.snapshot_below(p.floor, last_xid::text::xid8) where p.id = purge;
   end if;
   return removed;
 end $$;
@@ -222,10 +324,15 @@ declare
   n integer;
   total integer := 0;
 begin
-  delete from pgstream.ticks t where (t.epoch, t.xid) in (
-    select o.epoch, o.xid from pgstream.ticks o
-    where o.at < (select max(k.at) from pgstream.ticks k where k.epoch = o.epoch and k.at <= now() - longest)
-    order by o.epoch, o.xid limit rows_max);
+  delete from pgstream.ticks t using (
+    select o.epoch, o.xid
+    from pgstream.epochs e
+    cross join lateral (
+      select max(k.at) as at from pgstream.ticks k where k.epoch = e.number and k.at <= now() - longest) kept
+    cross join lateral (
+      select * from pgstream.ticks k where k.epoch = e.number and k.at < kept.at order by k.at limit rows_max) o
+    limit rows_max) old
+    where t.epoch = old.epoch and t.xid = old.xid;
   get diagnostics n = row_count;
   total := total + n;
   delete from pgstream.idempotency_keys k where (k.topic_id, k.key) in (

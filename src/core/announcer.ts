@@ -30,18 +30,21 @@ export const makeAnnouncer = (hints: Hints, logger: Logger): Announcer => {
   let inFlight: Promise<void> = Promise.resolve();
   let busy = false;
 
+  const attempt = async (hint: Promise<void>): Promise<void> => {
+    try {
+      await hint;
+    } catch (error) {
+      logger.debug({ error: messageOf(error) }, "a hint was lost; polling covers for it");
+    }
+  };
   const send = async (): Promise<void> => {
     while (pending.size > 0) {
       const topics = pending;
       const ticks = tickDue;
       pending = new Set();
       tickDue = false;
-      try {
-        if (ticks) await hints.tick();
-        await hints.notify(topics);
-      } catch (error) {
-        logger.debug({ error: messageOf(error) }, "a hint was lost; polling covers for it");
-      }
+      if (ticks) await attempt(hints.tick());
+      await attempt(hints.notify(topics));
     }
     busy = false;
   };

@@ -105,11 +105,17 @@ const parseText = (what: string, value: string | undefined): string | null => {
   );
 };
 
+/** The text itself, when it is JSON. A lone surrogate would be replaced on its way: those bytes could not be kept. */
+const checkedJson = ({ text }: RawJson): string => {
+  JSON.parse(text);
+  if (!text.isWellFormed()) throw new SyntaxError("a lone surrogate in JSON text");
+  return text;
+};
+
 const encodeJson = (what: string, value: unknown): string => {
   let text: string | undefined;
   try {
-    text =
-      value instanceof RawJson ? JSON.stringify(JSON.parse(value.text)) && value.text : JSON.stringify(value);
+    text = value instanceof RawJson ? checkedJson(value) : JSON.stringify(value);
   } catch (cause) {
     throw new PgstreamError("invalid_event", `${what} is not JSON`, { cause });
   }
@@ -120,6 +126,7 @@ const encodeJson = (what: string, value: unknown): string => {
 };
 
 const utf8 = new TextEncoder();
+const bytesOf = (text: string | null): number => (text === null ? 0 : utf8.encode(text).length);
 
 /**
  * Checks a draft and encodes it.
@@ -133,12 +140,7 @@ export const encodeEvent = (draft: EventDraft, bytesMax: number): EncodedEvent =
   const key = parseText("key", draft.key);
   const type = parseText("type", draft.type);
   const idempotencyKey = parseText("idempotencyKey", draft.idempotencyKey);
-  const bytes =
-    utf8.encode(data).length +
-    (headers?.length ?? 0) +
-    topic.length +
-    (key?.length ?? 0) +
-    (type?.length ?? 0);
+  const bytes = bytesOf(data) + bytesOf(headers) + bytesOf(topic) + bytesOf(key) + bytesOf(type);
   if (bytes > bytesMax) {
     throw new PgstreamError(
       "event_too_large",

@@ -1,33 +1,15 @@
 //! Publishes: whatever is called while a batch is on its way goes out together in the next one, without any timer.
 //!
-//! Batches go one after the other, so the order of calls is the order of ids. A batch whose outcome is unknown is
-//! repeated under the same number until the log answers, for as long as an outage lasts: the log remembers each
-//! publisher's last batch and answers a repeat with the ids it got the first time.
+//! Batches go one after the other, so the order of calls is the order of ids, and each is repeated until its fate is
+//! known: see append-until-known.ts.
 
 import type { Announcer } from "./announcer.ts";
-import { backoffMs, type Backoff } from "./backoff.ts";
-import { hasCode, isRetryable, messageOf, PgstreamError } from "./errors.ts";
+import { type EventAppender, makeSender, notPublished, type Sender } from "./append-until-known.ts";
+import type { Backoff } from "./backoff.ts";
+import { hasCode, PgstreamError } from "./errors.ts";
 import { encodeEvent, type EncodedEvent, type EventDraft } from "./event.ts";
 import type { Clock, Logger } from "./ports.ts";
 import { makeSpace, type Space } from "./space.ts";
-
-/** Mirrors the grant of pgstream_producer: EXECUTE on publish_batch. */
-export interface EventAppender {
-  /**
-   * Appends the events in one statement and answers their ids in the same order. Repeated with the same publisher and
-   * number it answers the same ids.
-   * @throws PgstreamError `publish_unknown` when the publisher is not remembered; `database_unavailable` (retryable)
-   * when the outcome is unknown; else the event is refused and nothing was written
-   */
-  readonly append: (batch: AppendBatch) => Promise<readonly bigint[]>;
-}
-
-export interface AppendBatch {
-  readonly publisher: string;
-  /** 1, 2, 3, …: n + 1 is sent only when the fate of n is known. */
-  readonly number: bigint;
-  readonly events: readonly EncodedEvent[];
-}
 
 export interface PublisherOptions {
   readonly batchEventsMax: number;
@@ -84,19 +66,19 @@ class BatchingPublisher implements Publisher {
   readonly #ports: PublisherPorts;
   readonly #options: PublisherOptions;
   readonly #space: Space;
+  readonly #sender: Sender;
   readonly #stopped = new AbortController();
+  /** Calls not answered yet, those that wait for room included. */
+  readonly #calls = new Set<Promise<unknown>>();
   readonly #queue: Call[] = [];
-  #publisher: string;
-  #number = 1n;
-  #sending: Promise<void> | null = null;
+  #isSending = false;
   #closed = false;
-  #retrying: string | null = null;
   #published = 0;
 
   constructor(ports: PublisherPorts, options: PublisherOptions) {
     this.#ports = ports;
     this.#options = options;
-    this.#publisher = ports.newId();
+    this.#sender = makeSender(ports, options.backoff, this.#stopped.signal);
     this.#space = makeSpace(options.bufferEventsMax, options.bufferBytesMax);
   }
 
@@ -111,32 +93,46 @@ class BatchingPublisher implements Publisher {
   }
 
   status(): PublisherStatus {
-    return { waiting: this.#space.taken(), retrying: this.#retrying, published: this.#published };
+    return { waiting: this.#space.taken(), retrying: this.#sender.retrying(), published: this.#published };
   }
 
   async close(timeoutMs: number): Promise<void> {
     this.#closed = true;
     const late = new AbortController();
-    await Promise.race([this.#sending, this.#ports.clock.sleep(timeoutMs, late.signal)]);
-    late.abort();
+    const inTime = this.#ports.clock.sleep(timeoutMs, late.signal);
+    await Promise.race([this.#settled(), inTime]);
     this.#stopped.abort();
-    await this.#sending;
-    await this.#ports.announcer.settled();
+    // Whatever still waits is answered at once now; only a hint may be on its way.
+    await this.#settled();
+    await Promise.race([this.#ports.announcer.settled(), inTime]);
+    late.abort();
+  }
+
+  async #settled(): Promise<void> {
+    await Promise.allSettled(this.#calls);
   }
 
   async #enqueue(drafts: readonly EventDraft[]): Promise<readonly bigint[]> {
     const events = drafts.map((draft) => encodeEvent(draft, this.#options.eventBytesMax));
+    if (this.#closed) throw notPublished();
+    const call = this.#wait(events);
+    this.#calls.add(call);
+    try {
+      return await call;
+    } finally {
+      this.#calls.delete(call);
+    }
+  }
+
+  /** Waits for room, then for the answer. */
+  async #wait(events: readonly EncodedEvent[]): Promise<readonly bigint[]> {
     const bytes = events.reduce((sum, event) => sum + event.bytes, 0);
     await this.#space.take(events.length, bytes);
     try {
-      if (this.#closed)
-        throw new PgstreamError(
-          "database_unavailable",
-          "the publisher has been closed: nothing was published",
-        );
+      if (this.#stopped.signal.aborted) throw notPublished();
       const { promise, resolve, reject } = Promise.withResolvers<readonly bigint[]>();
       this.#queue.push({ events, bytes, resolve, reject });
-      this.#sending ??= this.#sendAll();
+      if (!this.#isSending) void this.#sendAll();
       return await promise;
     } finally {
       this.#space.give(events.length, bytes);
@@ -144,10 +140,11 @@ class BatchingPublisher implements Publisher {
   }
 
   async #sendAll(): Promise<void> {
+    this.#isSending = true;
     // Calls made in the same turn of the event loop go together, the first included.
     await Promise.resolve();
     while (this.#queue.length > 0) await this.#send(this.#nextBatch());
-    this.#sending = null;
+    this.#isSending = false;
   }
 
   #nextBatch(): readonly Call[] {
@@ -169,7 +166,7 @@ class BatchingPublisher implements Publisher {
   async #send(calls: readonly Call[]): Promise<void> {
     try {
       const events = eventsOf(calls);
-      this.#answer(calls, await this.#appendUntilKnown(events));
+      this.#answer(calls, await this.#sender.append(events));
     } catch (error) {
       if (calls.length === 1 || hasCode(error, "publish_unknown", "database_unavailable")) {
         for (const call of calls) call.reject(error);
@@ -190,52 +187,7 @@ class BatchingPublisher implements Publisher {
     this.#published += ids.length;
     this.#ports.announcer.announce(new Set(eventsOf(calls).map((event) => event.topic)), ids.at(-1) ?? 0n);
   }
-
-  /** Repeats the batch under its number until the log answers for certain, or the publisher is closed. */
-  async #appendUntilKnown(events: readonly EncodedEvent[]): Promise<readonly bigint[]> {
-    try {
-      for (let attempt = 0; ; attempt += 1) {
-        const ids = await this.#appendOnce(events, attempt);
-        if (ids !== null) return ids;
-      }
-    } finally {
-      this.#retrying = null;
-    }
-  }
-
-  /** The ids, or null when the batch has to be repeated. */
-  async #appendOnce(events: readonly EncodedEvent[], attempt: number): Promise<readonly bigint[] | null> {
-    const { appender, clock, random, logger, newId } = this.#ports;
-    try {
-      const ids = await appender.append({ publisher: this.#publisher, number: this.#number, events });
-      this.#number += 1n;
-      return ids;
-    } catch (error) {
-      if (hasCode(error, "publish_unknown") && this.#retrying === null) {
-        // Forgotten while idle, and nothing of ours is in doubt: go on under a new name.
-        this.#publisher = newId();
-        this.#number = 1n;
-        return null;
-      }
-      if (!isRetryable(error)) throw error;
-      this.#retrying = messageOf(error);
-      logger.warn(
-        { attempt, error: this.#retrying, events: events.length },
-        "publishing failed; repeating the batch",
-      );
-      await clock.sleep(backoffMs(attempt, this.#options.backoff, random), this.#stopped.signal);
-      if (this.#stopped.signal.aborted) throw unknownOutcome(error);
-      return null;
-    }
-  }
 }
-
-const unknownOutcome = (cause: unknown): PgstreamError =>
-  new PgstreamError(
-    "publish_unknown",
-    "closed before the database answered: it cannot be known whether these events were published; publish them again with the same idempotency keys",
-    { cause },
-  );
 
 export const makePublisher = (ports: PublisherPorts, options: PublisherOptions): Publisher =>
   new BatchingPublisher(ports, options);

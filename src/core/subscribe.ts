@@ -212,7 +212,11 @@ export const runSubscription = async (subscription: Subscription, signal: AbortS
         attempt = 0;
       });
     } catch (error) {
-      if (!isRetryable(error)) throw error;
+      // Stopping cuts off a read that is on its way.
+      if (signal.aborted && hasCode(error, "database_unavailable")) return;
+      // Noticed while reading: where to start over is found as after any other reconnect.
+      const startsOver = options.onEpochChange === "restart" && hasCode(error, "epoch_changed");
+      if (!startsOver && !isRetryable(error)) throw error;
       events.onRetry(error);
       ports.logger.warn({ attempt, error: messageOf(error) }, "reading failed; trying again");
       await ports.clock.sleep(backoffMs(attempt, options.backoff, ports.random), signal);

@@ -45,7 +45,8 @@ export const subscriptionPlugin = (
     await running?.stop();
   };
   const subscription: MountedSubscription = { status: () => running?.status() ?? null, start, stop };
-  const plugin = new Elysia({ name: "pgstream-subscription", seed: options.name ?? options.topics })
+  // Elysia leaves out a plugin that it takes for one it has: two subscriptions of the same topics are two all the same.
+  const plugin = new Elysia({ name: "pgstream-subscription", seed: crypto.randomUUID() })
     .decorate("subscription", subscription)
     .onStart(() => {
       start();

@@ -106,13 +106,9 @@ export const openSubscription = (
     from: fromOf(options.from),
   };
   const listens = options.wakeups !== "poll";
-  const client = openClient(target, {
-    name,
-    deadlineMs,
-    ownConnection: listens,
-    session: { plan_cache_mode: "force_custom_plan", statement_timeout: serverTimeout(deadlineMs) },
-  });
   const stopped = new AbortController();
+  const session = { plan_cache_mode: "force_custom_plan", statement_timeout: serverTimeout(deadlineMs) };
+  const client = openClient(target, { name, deadlineMs, ownConnection: listens, session });
   // A read that is on its way could keep us waiting until its deadline.
   stopped.signal.addEventListener("abort", () => void client.end(), { once: true });
   const flag = makeWakeupFlag(clock);

@@ -55,6 +55,8 @@ export const startWatchdog = ({ account, dataDir, temporaryDir }: WatchdogOption
   return {
     watch: (pid) => void tell(`${pid ?? ""}\n`),
     close: async () => {
+      // Waited for now, so it must keep us alive: with nothing else left to do the process would end here.
+      child.ref();
       try {
         await child.stdin.end();
       } catch {}

@@ -1,7 +1,7 @@
 //! Appends a batch through publish_batch, one statement: implements EventAppender.
 
+import type { EventAppender } from "../../core/append-until-known.ts";
 import type { EncodedEvent } from "../../core/event.ts";
-import type { EventAppender } from "../../core/publisher.ts";
 import type { PostgresClient } from "./client.ts";
 
 /** Joins the values of a column; JSON never contains it, and names may not. */

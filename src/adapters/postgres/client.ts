@@ -39,6 +39,7 @@ export interface PostgresClient extends AsyncDisposable {
    * else what the SQLSTATE means
    */
   readonly run: <T>(statement: (sql: Sql) => PromiseLike<T>, deadlineMs?: number) => Promise<T>;
+  /** Lets what is on its way finish, for two seconds at most; then it fails. Safe twice. */
   readonly end: () => Promise<void>;
 }
 
@@ -68,10 +69,11 @@ export const driverOptions = (target: PostgresTarget, options: ClientOptions) =>
 
 export const openClient = (target: PostgresTarget, options: ClientOptions): PostgresClient => {
   let current: Sql | null = null;
-  let ended = false;
+  let ending: Promise<void> | null = null;
 
   const connect = (): Sql => {
-    if (ended) throw new PgstreamError("database_unavailable", "the connection has been closed on our side");
+    if (ending !== null)
+      throw new PgstreamError("database_unavailable", "the connection has been closed on our side");
     const sql = current ?? postgres(target.url, driverOptions(target, options));
     current = sql;
     return sql;
@@ -107,10 +109,9 @@ export const openClient = (target: PostgresTarget, options: ClientOptions): Post
     }
   };
   const end = async (): Promise<void> => {
-    ended = true;
-    const sql = current;
+    ending ??= current === null ? Promise.resolve() : current.end({ timeout: endTimeoutSeconds });
     current = null;
-    await sql?.end({ timeout: endTimeoutSeconds });
+    await ending;
   };
   return { run, end, [Symbol.asyncDispose]: end };
 };

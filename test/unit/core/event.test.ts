@@ -1,12 +1,22 @@
 import { describe, expect, test } from "bun:test";
 
+import { PgstreamError } from "../../../src/core/errors.ts";
 import { encodeEvent, type EventDraft, eventOf, type EventRow, RawJson } from "../../../src/core/event.ts";
 
 const megabyte = 2 ** 20;
 const encode = (draft: Partial<EventDraft>, bytesMax = megabyte) =>
   encodeEvent({ topic: "courses", data: {}, ...draft }, bytesMax);
 
-const refusedAs = (code: string) => expect.objectContaining({ name: "PgstreamError", code });
+/** The code of the refusal, null when there was none. */
+const refusal = (draft: Partial<EventDraft>, bytesMax?: number): string | null => {
+  try {
+    encode(draft, bytesMax);
+    return null;
+  } catch (error) {
+    if (error instanceof PgstreamError) return error.code;
+    throw error;
+  }
+};
 
 describe("data", () => {
   test.each([
@@ -40,7 +50,7 @@ describe("data", () => {
       },
     ],
   ])("%s is refused", (_, data) => {
-    expect(() => encode({ data })).toThrow(refusedAs("invalid_event"));
+    expect(refusal({ data })).toBe("invalid_event");
   });
 
   test("raw JSON keeps its bytes: big numbers, order, repeated names, spaces", () => {
@@ -57,12 +67,20 @@ describe("data", () => {
     }
   });
 
-  test.each(["", "{", "undefined", "{'a':1}", "[1,]", "NaN", '"\u001e"', "{}\u001e{}", "\ufeff{}", '"\ud800"'])(
-    "raw text %p is refused: it is not JSON that could be kept as it is",
-    (text) => {
-      expect(() => encode({ data: new RawJson(text) })).toThrow(refusedAs("invalid_event"));
-    },
-  );
+  test.each([
+    "",
+    "{",
+    "undefined",
+    "{'a':1}",
+    "[1,]",
+    "NaN",
+    '"\u001e"',
+    "{}\u001e{}",
+    "\ufeff{}",
+    '"\ud800"',
+  ])("raw text %p is refused: it is not JSON that could be kept as it is", (text) => {
+    expect(refusal({ data: new RawJson(text) })).toBe("invalid_event");
+  });
 });
 
 describe("key, type and idempotency key", () => {
@@ -77,14 +95,14 @@ describe("key, type and idempotency key", () => {
 
   test.each(names)("%s refuses what nobody could read or send", (name) => {
     for (const text of ["", "x".repeat(1_025), "a\u001eb", "a\nb", "\u0000", "\u007f", "\ud800", "a\udc00"]) {
-      expect(() => encode({ [name]: text })).toThrow(refusedAs("invalid_event"));
+      expect(refusal({ [name]: text })).toBe("invalid_event");
     }
   });
 });
 
 test("a bad topic is refused by its own name", () => {
   for (const topic of ["", "a b", "*", "a\u001eb"]) {
-    expect(() => encode({ topic })).toThrow(refusedAs("invalid_topic"));
+    expect(refusal({ topic })).toBe("invalid_topic");
   }
 });
 
@@ -104,9 +122,7 @@ describe("size", () => {
   test("refuses one byte too many and takes the limit itself", () => {
     const bytes = roomFor({ data: "x", headers: { a: "ü" }, key: "k" });
     expect(encode({ data: "x", headers: { a: "ü" }, key: "k" }, bytes).bytes).toBe(bytes);
-    expect(() => encode({ data: "x", headers: { a: "ü" }, key: "k" }, bytes - 1)).toThrow(
-      refusedAs("event_too_large"),
-    );
+    expect(refusal({ data: "x", headers: { a: "ü" }, key: "k" }, bytes - 1)).toBe("event_too_large");
   });
 });
 
@@ -125,7 +141,7 @@ describe("an event read", () => {
     const event = eventOf(row, "courses");
     expect(event.json).toBe(row.data);
     expect(event.headers).toEqual({ a: "b" });
-    expect(event.data).toEqual({ n: 12345678901234567890 });
+    expect(event.data).toEqual({ n: Number("12345678901234567890") });
     expect(event.data).toBe(event.data);
   });
 

@@ -69,7 +69,8 @@ export const cursorWithOpen = (random: Random, running: number, gap: number, inW
   return { ...base, window: { until, after: 2n ** 45n } };
 };
 
-const isCanonical = ({ xmax, xip }: Snapshot): boolean => Bun.deepEquals(makeSnapshot(xmax, xip), { xmax, xip });
+const isCanonical = ({ xmax, xip }: Snapshot): boolean =>
+  Bun.deepEquals(makeSnapshot(xmax, xip), { xmax, xip });
 
 export const isWellFormed = ({ seen, window }: Cursor): boolean =>
   isCanonical(seen) && (window === null || (isCanonical(window.until) && covers(window.until, seen)));

@@ -27,7 +27,8 @@ test("canonical form sees what PostgreSQL's raw form sees, and two forms are equ
     const { xmax, xip } = rawSnapshot(random);
     const snapshot = makeSnapshot(xmax, xip);
     const bits = seenBits((xid) => xid < xmax && !xip.includes(xid));
-    if (bitsOf(snapshot) !== bits) throw new Error(`${xmax}:${xip.join(",")} became ${formatSnapshot(snapshot)}`);
+    if (bitsOf(snapshot) !== bits)
+      throw new Error(`${xmax}:${xip.join(",")} became ${formatSnapshot(snapshot)}`);
     const text = formatSnapshot(snapshot);
     if ((textOfBits.get(bits) ?? text) !== text) throw new Error(`two forms of the same: ${text}`);
     textOfBits.set(bits, text);
@@ -83,7 +84,7 @@ test("made crash-safe, a snapshot claims nothing above the newest event, hides n
     checked += 1;
     const events = universe.filter((xid) => sees(current, xid) && random.chance(0.3));
     // As the look answers it: not below `since.xmax`.
-    const newest = events.filter((xid) => xid >= since.xmax).at(-1) ?? null;
+    const newest = events.findLast((xid) => xid >= since.xmax) ?? null;
     const safe = crashSafe(current, since, newest);
     expect(covers(safe, since)).toBe(true);
     expect(covers(current, safe)).toBe(true);
@@ -106,7 +107,11 @@ test("the empty snapshot sees no transaction", () => {
 });
 
 test("PostgreSQL's text comes back the same, and xmin is the least that is not seen", () => {
-  for (const text of ["3:3:", "10:20:10,12,18", "18446744073709551610:18446744073709551612:18446744073709551610"]) {
+  for (const text of [
+    "3:3:",
+    "10:20:10,12,18",
+    "18446744073709551610:18446744073709551612:18446744073709551610",
+  ]) {
     expect(formatSnapshot(parseSnapshot(text))).toBe(text);
   }
   expect(xmin(parseSnapshot("10:20:12"))).toBe(12n);

@@ -39,7 +39,7 @@ const optionsOf = ({ purger }: Config): PurgerOptions => ({
 });
 
 const statusOf = (
-  { obstacle, isLeading, last }: PurgerProgress,
+  { obstacle, isLeading, last, purgedEvents }: PurgerProgress,
   schedule: Schedule,
   now: number,
 ): Readiness => {
@@ -50,6 +50,7 @@ const statusOf = (
     reason,
     details: {
       atWork: isLeading,
+      purgedEvents: Number(purgedEvents),
       nextRoundAt: schedule.next()?.at.toISOString() ?? null,
       ...(last !== null && { lastRoundAgoMs: Math.round(now - last.at), lastRound: figuresOf(last.round) }),
     },
@@ -98,7 +99,12 @@ export const purger: Role = async (context) => {
   databaseFor(config.database.targets, "purger");
   const stopping = new AbortController();
   const signal = AbortSignal.any([context.signal, stopping.signal]);
-  const progress: PurgerProgress = { obstacle: "waits for the database", isLeading: false, last: null };
+  const progress: PurgerProgress = {
+    obstacle: "waits for the database",
+    isLeading: false,
+    last: null,
+    purgedEvents: 0n,
+  };
   const done = work(context, schedule, progress, signal);
   const running: RunningRole = {
     status: () => statusOf(progress, schedule, clock.now()),

@@ -1,0 +1,144 @@
+//! Appends one batch after the other, each until its fate is known.
+//!
+//! A batch whose outcome is unknown is repeated under the same number until the log answers, for as long as an outage
+//! lasts: the log remembers each publisher's last batch and answers a repeat with the ids it got the first time. Where
+//! the answer cannot be had, the caller is told so, and what follows goes out under a new publisher's name: under the old
+//! one the log might take it for the repeat.
+
+import { backoffMs, type Backoff } from "./backoff.ts";
+import { hasCode, isRetryable, messageOf, PgstreamError } from "./errors.ts";
+import type { EncodedEvent } from "./event.ts";
+import type { Clock, Logger } from "./ports.ts";
+import { unlessAborted } from "./unless-aborted.ts";
+
+/** Mirrors the grant of pgstream_producer: EXECUTE on publish_batch. */
+export interface EventAppender {
+  /**
+   * Appends the events in one statement and answers their ids in the same order. Repeated with the same publisher and
+   * number it answers the same ids.
+   * @throws PgstreamError `publish_unknown` when the publisher is not remembered; `database_unavailable` (retryable)
+   * when the outcome is unknown; else the event is refused and nothing was written
+   */
+  readonly append: (batch: AppendBatch) => Promise<readonly bigint[]>;
+}
+
+export interface AppendBatch {
+  readonly publisher: string;
+  /** 1, 2, 3, …: n + 1 is sent only when the fate of n is known. */
+  readonly number: bigint;
+  readonly events: readonly EncodedEvent[];
+}
+
+export interface SenderPorts {
+  readonly appender: EventAppender;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly newId: () => string;
+  readonly logger: Logger;
+}
+
+export interface Sender {
+  /**
+   * The ids of the events. One call at a time.
+   * @throws PgstreamError `publish_unknown`, or why nothing was written
+   */
+  readonly append: (events: readonly EncodedEvent[]) => Promise<readonly bigint[]>;
+  /** Why the batch at hand is being repeated, null when it is not. */
+  readonly retrying: () => string | null;
+}
+
+const unknownOutcome = (cause: unknown): PgstreamError =>
+  new PgstreamError(
+    "publish_unknown",
+    "it cannot be known whether these events were published; publish them again with the same idempotency keys",
+    { cause },
+  );
+
+/** Refusals of the events themselves. The log looks first whether it remembers the batch, so these are certain. */
+const refusals = [
+  "invalid_event",
+  "invalid_topic",
+  "unknown_topic",
+  "event_too_large",
+  "idempotency_conflict",
+] as const;
+
+/** It is not retryable, and means what it says only when nothing is in doubt. */
+export const notPublished = (): PgstreamError =>
+  new PgstreamError("database_unavailable", "the publisher has been closed: nothing was published");
+
+class NumberingSender implements Sender {
+  readonly #ports: SenderPorts;
+  readonly #backoff: Backoff;
+  readonly #stopped: AbortSignal;
+  #publisher: string;
+  #number = 1n;
+  #retrying: string | null = null;
+  /** Whether the batch at hand may have been committed without our knowing. */
+  #inDoubt = false;
+
+  constructor(ports: SenderPorts, backoff: Backoff, stopped: AbortSignal) {
+    this.#ports = ports;
+    this.#backoff = backoff;
+    this.#stopped = stopped;
+    this.#publisher = ports.newId();
+  }
+
+  retrying(): string | null {
+    return this.#retrying;
+  }
+
+  async append(events: readonly EncodedEvent[]): Promise<readonly bigint[]> {
+    try {
+      for (let attempt = 0; ; attempt += 1) {
+        const ids = await this.#appendOnce(events, attempt);
+        if (ids !== null) return ids;
+      }
+    } catch (error) {
+      const isCertain = !this.#inDoubt || hasCode(error, ...refusals);
+      this.#inDoubt = false;
+      if (isCertain) throw error;
+      this.#renew();
+      throw unknownOutcome(error);
+    } finally {
+      this.#retrying = null;
+    }
+  }
+
+  #renew(): void {
+    this.#publisher = this.#ports.newId();
+    this.#number = 1n;
+  }
+
+  /** The ids, or null when the batch has to be repeated. */
+  async #appendOnce(events: readonly EncodedEvent[], attempt: number): Promise<readonly bigint[] | null> {
+    const { appender, clock, random, logger } = this.#ports;
+    if (this.#stopped.aborted) throw notPublished();
+    try {
+      const batch = { publisher: this.#publisher, number: this.#number, events };
+      const ids = await unlessAborted(appender.append(batch), this.#stopped, notPublished);
+      this.#number += 1n;
+      this.#inDoubt = false;
+      return ids;
+    } catch (error) {
+      if (hasCode(error, "database_unavailable")) this.#inDoubt = true;
+      if (hasCode(error, "publish_unknown") && !this.#inDoubt && this.#number > 1n) {
+        // Forgotten while idle, and nothing of ours is in doubt: go on under a new name.
+        this.#renew();
+        return null;
+      }
+      if (!isRetryable(error)) throw error;
+      this.#retrying = messageOf(error);
+      logger.warn(
+        { attempt, error: this.#retrying, events: events.length },
+        "publishing failed; repeating the batch",
+      );
+      await clock.sleep(backoffMs(attempt, this.#backoff, random), this.#stopped);
+      if (this.#stopped.aborted) throw error;
+      return null;
+    }
+  }
+}
+
+export const makeSender = (ports: SenderPorts, backoff: Backoff, stopped: AbortSignal): Sender =>
+  new NumberingSender(ports, backoff, stopped);

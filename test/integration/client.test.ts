@@ -1,0 +1,179 @@
+//! The one connection that is never trusted for longer than a deadline.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createServer, type AddressInfo } from "node:net";
+
+import { openClient, type PostgresClient } from "../../src/adapters/postgres/client.ts";
+import { targetOf } from "../support/log-database.ts";
+import { createTestDatabase, type TestDatabase } from "../support/postgres.ts";
+import { type Hands, openHands } from "../support/sessions.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+let database: TestDatabase;
+let hands: Hands;
+beforeAll(async () => {
+  database = await createTestDatabase();
+  hands = openHands(database.url);
+}, 60_000);
+afterAll(async () => {
+  await hands[Symbol.asyncDispose]();
+  await database.drop();
+});
+
+const open = (name: string, deadlineMs = 10_000, url = database.url): PostgresClient =>
+  openClient(targetOf(url), { name, deadlineMs });
+
+const failureOf = async (work: Promise<unknown>): Promise<unknown> =>
+  await work.then(
+    () => "it did not fail",
+    (error: unknown) => error,
+  );
+
+const pidOf = async (client: PostgresClient): Promise<number> => {
+  const [row] = await client.run((sql) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`);
+  return row?.pid ?? 0;
+};
+
+const lost = { code: "database_unavailable", retryable: true };
+
+describe("a statement", () => {
+  test("that takes too long fails, and the next one gets a connection of its own", async () => {
+    await using client = open("slow");
+    const before = await pidOf(client);
+    expect(await failureOf(client.run((sql) => sql`select pg_sleep(30)`, 200))).toMatchObject(lost);
+    expect(await pidOf(client)).not.toBe(before);
+  });
+
+  test("that the server refuses leaves the connection as it is", async () => {
+    await using client = open("refused");
+    const before = await pidOf(client);
+    expect(await failureOf(client.run((sql) => sql`select 1 / 0`))).toMatchObject({
+      code: "database_error",
+      retryable: false,
+      details: { sqlstate: "22012" },
+    });
+    expect(await pidOf(client)).toBe(before);
+  });
+
+  test("whose backend is killed fails at once, with all that were sent with it, and the next is answered", async () => {
+    await using client = open("killed");
+    const sent = Promise.all(
+      [1, 2, 3].map(
+        async (n) => await failureOf(client.run((sql) => sql`select pg_sleep(${20 + n}::integer)`)),
+      ),
+    );
+    await waitFor(async () => (await hands.sessions("killed")).some((it) => it.state === "active"), {
+      what: "it to run",
+    });
+    await hands.terminate("killed");
+    expect(await sent).toMatchObject([lost, lost, lost]);
+    expect(await pidOf(client)).toBeGreaterThan(0);
+  });
+
+  test("after its backend was killed while idle fails once at most", async () => {
+    await using client = open("idle");
+    for (let n = 0; n < 10; n += 1) {
+      const before = await pidOf(client);
+      await hands.terminate("idle");
+      const next = await failureOf(pidOf(client));
+      if (next !== "it did not fail") expect(next).toMatchObject(lost);
+      expect(await pidOf(client)).not.toBe(before);
+    }
+  });
+
+  test("on a silent connection ends with its deadline, and so does connecting anew, until somebody answers", async () => {
+    const { hostname, port } = new URL(database.url);
+    await using proxy = await startTcpProxy({ host: hostname, port: Number(port) });
+    await using client = open("silent", 300, proxy.through(database.url));
+    await pidOf(client);
+    proxy.goSilent();
+    const startedAt = performance.now();
+    for (let n = 0; n < 3; n += 1) expect(await failureOf(pidOf(client))).toMatchObject(lost);
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    proxy.heal();
+    expect(await pidOf(client)).toBeGreaterThan(0);
+  });
+
+  test("to somebody who hangs up, or to a port where nobody listens, fails at once and dials once", async () => {
+    let dials = 0;
+    const listener = createServer((socket) => {
+      dials += 1;
+      socket.on("error", () => {});
+      socket.resume().end("HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    listener.listen(0, "127.0.0.1", resolve);
+    await promise;
+    const url = new URL(database.url);
+    url.host = `127.0.0.1:${(listener.address() as AddressInfo).port}`;
+    await using client = open("nobody", 10_000, url.href);
+    expect(await failureOf(pidOf(client))).toMatchObject(lost);
+    expect(dials).toBe(1);
+    const closed = Promise.withResolvers<void>();
+    listener.close(() => closed.resolve());
+    await closed.promise;
+    expect(await failureOf(pidOf(client))).toMatchObject(lost);
+  });
+});
+
+describe("ending", () => {
+  test("lets a statement that is on its way finish, and takes no more", async () => {
+    const client = open("ending");
+    await pidOf(client);
+    const onItsWay = client.run((sql) => sql<{ n: number }[]>`select 1 as n from pg_sleep(0.3)`);
+    await waitFor(async () => (await hands.sessions("ending")).some((it) => it.state === "active"), {
+      what: "it to run",
+    });
+    await client.end();
+    expect(await onItsWay).toMatchObject([{ n: 1 }]);
+    expect(await failureOf(pidOf(client))).toMatchObject({ code: "database_unavailable", retryable: false });
+    await client.end();
+    await waitFor(async () => (await hands.sessions("ending")).length === 0, { what: "its session to end" });
+  });
+
+  test("waits for nobody on a silent connection", async () => {
+    const { hostname, port } = new URL(database.url);
+    await using proxy = await startTcpProxy({ host: hostname, port: Number(port) });
+    const client = open("silent end", 60_000, proxy.through(database.url));
+    await pidOf(client);
+    proxy.goSilent();
+    const onItsWay = failureOf(pidOf(client));
+    const startedAt = performance.now();
+    await Promise.all([client.end(), client.end()]);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(await onItsWay).toMatchObject(lost);
+  });
+});
+
+test("what the server says is told by code and by whether waiting helps", async () => {
+  await using client = open("codes");
+  const raised = {
+    PS001: ["invalid_event", false],
+    PS002: ["invalid_topic", false],
+    PS003: ["unknown_topic", false],
+    PS004: ["event_too_large", false],
+    PS005: ["idempotency_conflict", false],
+    PS006: ["publish_unknown", false],
+    "22P02": ["invalid_event", false],
+    "42501": ["permission_denied", false],
+    "42P01": ["not_migrated", false],
+    "25006": ["standby", true],
+    "40001": ["database_error", true],
+    "40P01": ["database_error", true],
+    "55P03": ["database_error", true],
+    "53100": ["database_error", true],
+    "53300": ["database_error", true],
+    "57014": ["database_error", true],
+    "57P01": ["database_unavailable", true],
+    "57P03": ["database_unavailable", true],
+    "08006": ["database_unavailable", true],
+    XX000: ["database_error", false],
+  } as const;
+  for (const [state, [code, retryable]] of Object.entries(raised)) {
+    const failure = await failureOf(
+      client.run((sql) => sql.unsafe(`do $$ begin raise sqlstate '${state}'; end $$`)),
+    );
+    expect(failure, state).toMatchObject({ code, retryable });
+  }
+});

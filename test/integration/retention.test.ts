@@ -1,0 +1,271 @@
+//! What goes, what stays, and in which order, on a real log.
+
+import { describe, expect, test } from "bun:test";
+
+import { makePurging } from "../../src/adapters/postgres/purge-log.ts";
+import { openTestClient, readAll, readerFromStart } from "../support/log-database.ts";
+import { dayMs, openBench, openTransaction } from "../support/purging.ts";
+
+const retentionMs = 7 * dayMs;
+const counted = { counted: true };
+const second = 2n ** 32n;
+
+describe("a segment", () => {
+  test("goes when all its events are older than RETENTION, and not before", async () => {
+    await using log = await openBench();
+    const [first = 0n] = await log.publish("courses", 3);
+    await log.roll();
+    const later = await log.publish("courses", 2);
+    await log.pass("6 days 23 hours");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 0, failures: [] });
+    expect(await log.ids()).toContain(first);
+    await log.pass("2 hours");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 3n, failures: [] });
+    expect(await log.ids()).toEqual(later);
+  });
+
+  test("stays as long as its longest-lived topic, and with it all after it", async () => {
+    await using log = await openBench();
+    await log.setRetention("archive", "30 days");
+    await log.publish("courses");
+    await log.roll();
+    const [kept = 0n] = await log.publish("archive");
+    await log.roll();
+    const [behind = 0n] = await log.publish("courses");
+    await log.roll();
+    await log.pass("8 days");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 1n });
+    expect(await log.ids()).toEqual([kept, behind]);
+    await log.pass("23 days");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 2, eventsPurged: 2n });
+    expect(await log.ids()).toEqual([]);
+  });
+
+  test("that ids ran on into by themselves, for nobody rolled, goes too", async () => {
+    await using log = await openBench();
+    await log.sql`select setval('pgstream.event_ids', ${String(second - 2n)}::bigint)`;
+    expect(await log.publish("courses", 2)).toEqual([second - 1n, second]);
+    await log.roll();
+    await log.publish("courses");
+    await log.pass("8 days");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 2, eventsPurged: 2n });
+  });
+
+  test("with an event of a transaction that is still open is not emptied, and the event is not lost", async () => {
+    await using log = await openBench();
+    const before = await log.publish("courses", 2);
+    const open = await openTransaction(log.url);
+    const [late] = await open.sql<{ id: string }[]>`select pgstream.publish('courses', '{}') as id`;
+    const lateId = BigInt(late?.id ?? 0);
+    await log.roll();
+    await log.pass("8 days");
+    // Everything visible has expired, so it is announced; but it is locked by whoever wrote into it.
+    expect(await log.round()).toMatchObject({
+      segmentsEmptied: 0,
+      failures: [{ step: "empty segment 0", retryable: true }],
+    });
+    await open.end("commit");
+    expect(await log.ids()).toEqual([...before, lateId]);
+    // What came in is newer than the floor: the announcement is taken back.
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 0, failures: [] });
+    expect(await log.ids()).toEqual([...before, lateId]);
+    expect(await log.sql`select from pgstream.purges`).toHaveLength(0);
+    const reader = await readerFromStart(log.client, { onGap: () => {} });
+    expect(await readAll(reader)).toEqual([...before, lateId]);
+
+    await log.publish("courses");
+    await log.pass("8 days");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 3n, failures: [] });
+  });
+
+  test("is given up on when a reader holds it, publishers go on meanwhile, and the next round empties it", async () => {
+    await using log = await openBench();
+    await log.publish("courses");
+    await log.roll();
+    await log.pass("8 days");
+    const open = await openTransaction(log.url);
+    await open.sql`select count(*) from pgstream.events_0`;
+    const [round] = await Promise.all([log.round(), log.publish("courses", 20)]);
+    expect(round).toMatchObject({
+      segmentsEmptied: 0,
+      failures: [{ step: "empty segment 0", retryable: true }],
+    });
+    expect(await log.ids()).toHaveLength(21);
+    await open.end("commit");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 1, failures: [] });
+    expect(await log.ids()).toHaveLength(20);
+  });
+
+  test("of the log that nobody has ticked is never old enough", async () => {
+    await using log = await openBench();
+    await log.publish("courses");
+    await log.roll();
+    expect(await log.purging.expiredSegments(0, counted)).toEqual([]);
+  });
+});
+
+describe("a topic with a shorter retention", () => {
+  test("is trimmed, and nothing else is", async () => {
+    await using log = await openBench();
+    await log.setRetention("sessions", "1 hour");
+    await log.publish("sessions", 5);
+    const courses = await log.publish("courses", 5);
+    await log.pass("2 hours");
+    const young = await log.publish("sessions", 2);
+    await log.pass("1 minute");
+    expect(await log.round()).toMatchObject({ eventsTrimmed: 5, segmentsEmptied: 0, failures: [] });
+    expect(await log.ids()).toEqual([...courses, ...young]);
+    await log.pass("2 hours");
+    expect(await log.round()).toMatchObject({ eventsTrimmed: 2 });
+    expect(await log.ids()).toEqual([...courses]);
+  });
+
+  test("is trimmed by tick and not by created_at: an event of a long transaction is not born expired", async () => {
+    await using log = await openBench();
+    await log.setRetention("sessions", "1 hour");
+    const open = await openTransaction(log.url);
+    const [long] = await open.sql<{ id: string }[]>`select pgstream.publish('sessions', '{}') as id`;
+    await log.publish("sessions");
+    await log.pass("2 hours");
+    await open.end("commit");
+    const [created] = await log.sql<{ older: boolean }[]>`
+      select created_at < (select min(at) + interval '2 hours' from pgstream.ticks) as older
+      from pgstream.events where id = ${long?.id ?? "0"}`;
+    expect(created).toEqual({ older: true }); // by its own time it would go with the other
+    expect(await log.round()).toMatchObject({ eventsTrimmed: 1 });
+    expect(await log.ids()).toEqual([BigInt(long?.id ?? 0)]);
+    // It is a late commit of the next window.
+    await log.publish("courses");
+    await log.pass("2 hours");
+    expect(await log.round()).toMatchObject({ eventsTrimmed: 1 });
+    expect(await log.ids()).toHaveLength(1);
+  });
+
+  test("is trimmed in batches of at most so many events, so many in a round, late commits included", async () => {
+    await using log = await openBench();
+    await log.setRetention("sessions", "1 hour");
+    const open = await openTransaction(log.url);
+    await open.sql`select pgstream.publish('sessions', '{}') from generate_series(1, 15)`;
+    await log.publish("sessions", 3);
+    await log.pass("2 hours");
+    expect(await log.round()).toMatchObject({ eventsTrimmed: 3 });
+    await open.end("commit");
+    await log.sql`select pgstream.publish('sessions', '{}') from generate_series(1, 25)`;
+    await log.publish("sessions", 20);
+    const kept = await log.publish("courses", 4);
+    await log.pass("2 hours");
+    expect(await log.round({ trimEventsMax: 10, trimBatchesMax: 2 })).toMatchObject({ eventsTrimmed: 20 });
+    expect(await log.ids()).toHaveLength(44);
+    expect(await log.purging.unfinishedPurges()).toHaveLength(1);
+    expect(await log.round({ trimEventsMax: 10 })).toMatchObject({ eventsTrimmed: 40 });
+    expect(await log.ids()).toEqual([...kept]);
+    expect(await log.purging.unfinishedPurges()).toEqual([]);
+  });
+
+  test("is announced over windows that never overlap, whoever announces them", async () => {
+    await using log = await openBench();
+    await log.setRetention("sessions", "1 hour");
+    await log.publish("sessions", 3);
+    await log.pass("2 hours");
+    const [early] = await log.purging.expiredTopics(retentionMs);
+    await log.publish("sessions", 2);
+    await log.pass("2 hours");
+    const [late] = await log.purging.expiredTopics(retentionMs);
+    if (early === undefined || late === undefined) throw new Error("nothing has expired");
+    expect(await log.purging.announceTopicPurge(early)).toMatchObject({ events: 3n });
+    expect(await log.purging.announceTopicPurge(late)).toBeNull();
+    await log.pass("1 hour");
+    expect(await log.round()).toMatchObject({ eventsTrimmed: 5 });
+    const [sum] = await log.sql<
+      { events: number }[]
+    >`select sum(events)::float8 as events from pgstream.purged_topics`;
+    expect(sum).toEqual({ events: 5 });
+  });
+});
+
+describe("forgetting", () => {
+  test("keeps the newest tick that is older than all events, and those after it", async () => {
+    await using log = await openBench();
+    for (let n = 0; n < 6; n += 1) {
+      await log.publish("courses");
+      await log.pass(n < 4 ? "10 days" : "1 hour");
+    }
+    expect(await log.purging.forget(retentionMs, 2)).toBe(2);
+    expect(await log.purging.forget(retentionMs, 2)).toBe(1);
+    expect(await log.purging.forget(retentionMs, 2)).toBe(0);
+    expect(await log.sql`select from pgstream.ticks`).toHaveLength(3);
+  });
+
+  test("of ticks loses no event of a reader that stopped anywhere", async () => {
+    await using log = await openBench();
+    const ids: bigint[] = [];
+    for (let n = 0; n < 8; n += 1) {
+      ids.push(...(await log.publish("courses", 5)));
+      await log.pass("2 days");
+    }
+    await using other = openTestClient(log.url);
+    const reader = await readerFromStart(other, { batchEventsMax: 3, pageEventsMax: 3 });
+    const read: bigint[] = [];
+    for (let batch = await reader.next(); batch !== null; batch = await reader.next()) {
+      read.push(...batch.events.map(({ id }) => id));
+      await log.purging.forget(1, 1);
+      if (read.length % 2 === 0) await log.sql`delete from pgstream.ticks where random() < 0.5`;
+    }
+    expect(read).toEqual(ids);
+  });
+
+  test("takes idempotency keys past their window, at most so many at once, and no other", async () => {
+    await using log = await openBench();
+    const publish = async (key: string) =>
+      await log.sql`select pgstream.publish('courses', '{}', idempotency_key => ${key})`;
+    for (const n of [1, 2, 3, 4, 5]) await publish(`old-${n}`);
+    await log.sql`update pgstream.idempotency_keys set at = now() - interval '25 hours'`;
+    await publish("young");
+    expect(await log.purging.forget(retentionMs, 3)).toBe(3);
+    expect(await log.purging.forget(retentionMs, 3)).toBe(2);
+    expect(await log.purging.forget(retentionMs, 3)).toBe(0);
+    expect(await log.sql`select key from pgstream.idempotency_keys`).toMatchObject([{ key: "young" }]);
+  });
+
+  test("takes publishers that have been silent for a week, unless the server is too young to know", async () => {
+    await using log = await openBench();
+    await log.sql`
+      insert into pgstream.publishers (id, batch, ids, at)
+      select gen_random_uuid(), 1, '{}', now() - (n || ' days')::interval from generate_series(1, 12) n`;
+    await log.sql`update pgstream.settings set idempotency_window = '100 years'`;
+    expect(await log.purging.forget(retentionMs, 100)).toBe(0);
+    await log.sql`update pgstream.settings set idempotency_window = '1 ms'`;
+    expect(await log.purging.forget(retentionMs, 4)).toBe(4);
+    expect(await log.purging.forget(retentionMs, 4)).toBe(2);
+    expect(await log.sql`select from pgstream.publishers`).toHaveLength(6);
+  });
+});
+
+test("a purger that is killed between announcing and emptying leaves nothing that the next does not finish", async () => {
+  await using log = await openBench();
+  await log.setRetention("sessions", "1 hour");
+  const sessions = await log.publish("sessions", 10);
+  const courses = await log.publish("courses", 3);
+  await log.roll();
+  const later = await log.publish("courses");
+  await log.pass("2 hours");
+  await using client = openTestClient(log.url);
+  const killed = makePurging(client);
+  const [topic] = await killed.expiredTopics(retentionMs);
+  if (topic === undefined) throw new Error("nothing has expired");
+  const trim = await killed.announceTopicPurge(topic);
+  expect(await killed.trimTopic(trim?.id ?? 0n, 4)).toBe(4);
+  await log.pass("8 days");
+  const [segment] = await killed.expiredSegments(retentionMs, counted);
+  if (segment === undefined) throw new Error("nothing has expired");
+  expect(segment).toMatchObject({ segment: 0, events: 9n });
+  await killed.announceSegmentPurge(segment);
+  await log.sql`select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid() and query like '%announce_segment_purge%'`;
+  expect(await log.ids()).toEqual([...sessions.slice(4), ...courses, ...later]);
+
+  await using next = openTestClient(log.url);
+  expect(await log.round({}, makePurging(next))).toMatchObject({ segmentsEmptied: 1, failures: [] });
+  expect(await log.ids()).toEqual([...later]);
+  expect(await log.purging.unfinishedPurges()).toEqual([]);
+});

@@ -1,0 +1,73 @@
+//! A program: `driver-program.ts <folder of the driver> <database url> <case>` brings the driver to a bad moment and prints `well`,
+//! or what is wrong with it. A statement that is not settled in time is `wedged`.
+
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { join } from "node:path";
+
+import type postgres from "postgres";
+
+const deadlineMs = 2_000;
+
+const [driver = "", url = "", which = ""] = process.argv.slice(2);
+const { default: open } = (await import(join(driver, "src", "index.js"))) as { default: typeof postgres };
+
+const sockets: Socket[] = [];
+const dial = async (): Promise<Socket> => {
+  const { hostname, port } = new URL(url);
+  const socket = connect({ host: hostname, port: Number(port) });
+  await once(socket, "connect");
+  sockets.push(socket);
+  return socket;
+};
+const options = { max: 1, backoff: false as const, fetch_types: false };
+// `socket` is an option of the driver that its types leave out.
+const sql = open(url, { ...options, socket: dial } as postgres.Options<Record<string, never>>);
+
+const hangUp = async (): Promise<string> => {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.resume().end();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  return `postgres://nobody@127.0.0.1:${port}/nothing`;
+};
+
+const cases: Readonly<Record<string, () => Promise<string>>> = {
+  // The statement waits for the end of this turn to be written; the socket is gone before that.
+  "lost while a write is scheduled": async () => {
+    await sql`select 1`;
+    const lost = sql`select 2`.execute();
+    sockets.at(-1)?.destroy();
+    await lost.catch(() => {});
+    await sql`select 3`;
+    return "well";
+  },
+  "refused by a peer that accepts and hangs up": async () => {
+    const refused = open(await hangUp(), options);
+    return await refused`select 1`.then(
+      () => "answered by nobody",
+      () => "well",
+    );
+  },
+  "ended while a second statement waits for it": async () => {
+    const first = sql`select 1`.execute();
+    const second = sql`select 2`.execute().then(
+      () => "left open",
+      () => "well",
+    );
+    const ended = sql.end({ timeout: 5 });
+    await first;
+    await ended;
+    return await second;
+  },
+};
+
+setTimeout(() => {
+  console.log("wedged");
+  process.exit(0);
+}, deadlineMs);
+console.log(await cases[which]?.());
+process.exit(0);

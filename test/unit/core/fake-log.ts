@@ -1,0 +1,262 @@
+//! The log as a model: transactions that draw xids and ids, run, commit and roll back; ticks; purges; epochs.
+
+import type { EventRow } from "../../../src/core/event.ts";
+import type { Epoch, Log, Look, Page, PageRequest, PurgedTopic } from "../../../src/core/log.ts";
+import { isAhead, makeSnapshot, sees, type Snapshot, type Xid } from "../../../src/core/snapshot.ts";
+import type { Bound } from "../../../src/core/tick-bounds.ts";
+
+interface Row {
+  readonly id: bigint;
+  readonly xid: Xid;
+  readonly topic: string;
+  readonly data: string;
+}
+
+interface Tick extends Bound {
+  readonly snapshot: Snapshot;
+}
+
+export interface FakeTransaction {
+  readonly xid: Xid;
+  readonly publish: (topic: string, data?: string) => bigint;
+  readonly commit: () => void;
+  readonly rollback: () => void;
+}
+
+/** Its calls, by name, in order. */
+export type LogCall = "epoch" | "look" | "firstPage" | "windowEnd" | "nextPage";
+
+const epochNamed = (id: string, number: number, firstId: bigint, snapshot: Snapshot): Epoch => ({
+  id,
+  number,
+  firstId,
+  snapshot,
+});
+
+export const epochIds = {
+  first: "11111111-1111-4111-8111-111111111111",
+  second: "22222222-2222-4222-8222-222222222222",
+  foreign: "ffffffff-ffff-4fff-8fff-ffffffffffff",
+} as const;
+
+/** The state, and what happens to it. */
+class FakeDatabase {
+  nextXid = 100n;
+  latestCompleted = 99n;
+  lastId = 0n;
+  readonly running = new Set<Xid>();
+  rows: Row[] = [];
+  ticks: Tick[] = [];
+  readonly topics: { id: number; name: string; xid: Xid }[] = [];
+  readonly purges: PurgedTopic[] = [];
+  epochs: Epoch[] = [epochNamed(epochIds.first, 1, 1n, makeSnapshot(100n, []))];
+  isRunning = true;
+  readonly calls: LogCall[] = [];
+  /** Asked before every call; throw to fail it. */
+  before: (call: LogCall) => Promise<void> | void = () => {};
+
+  current(): Snapshot {
+    return makeSnapshot(this.latestCompleted + 1n, this.running);
+  }
+
+  begin(): FakeTransaction {
+    const xid = this.nextXid;
+    this.nextXid += 1n;
+    this.running.add(xid);
+    const pending: Row[] = [];
+    const newTopics: { id: number; name: string; xid: Xid }[] = [];
+    const end = (): void => {
+      this.running.delete(xid);
+      if (xid > this.latestCompleted) this.latestCompleted = xid;
+    };
+    return {
+      xid,
+      publish: (topic, data = "null") => {
+        this.lastId += 1n;
+        pending.push({ id: this.lastId, xid, topic, data });
+        const isKnown = [...this.topics, ...newTopics].some((it) => it.name === topic);
+        if (!isKnown) newTopics.push({ id: Number(this.lastId), name: topic, xid });
+        return this.lastId;
+      },
+      commit: () => {
+        this.rows.push(...pending);
+        this.rows.sort((a, b) => Number(a.id - b.id));
+        for (const topic of newTopics) {
+          if (!this.topics.some((it) => it.name === topic.name)) this.topics.push(topic);
+        }
+        end();
+      },
+      rollback: end,
+    };
+  }
+
+  publish(topic: string, data?: string): bigint {
+    const transaction = this.begin();
+    const id = transaction.publish(topic, data);
+    transaction.commit();
+    return id;
+  }
+
+  tick(): void {
+    const { lastId } = this;
+    const snapshot = this.current();
+    const transaction = this.begin();
+    this.ticks.push({ xid: transaction.xid, snapshot, lastId });
+    transaction.commit();
+  }
+
+  /** Empties everything up to an id, as announced. */
+  purge(topic: string, upTo: bigint, done = true): void {
+    const gone = this.rows.filter((row) => row.topic === topic && row.id <= upTo);
+    this.rows = this.rows.filter((row) => !gone.includes(row));
+    const xids = gone.map((row) => row.xid).toSorted((a, b) => Number(a - b));
+    this.purges.push({
+      purge: BigInt(this.purges.length + 1),
+      topic,
+      events: gone.length,
+      firstXid: xids[0] ?? 0n,
+      lastXid: xids.at(-1) ?? 0n,
+      firstId: gone[0]?.id ?? 0n,
+      lastId: upTo,
+      floor: this.current(),
+      done,
+    });
+  }
+
+  openEpoch(id: string, firstId: bigint): void {
+    this.epochs.push(epochNamed(id, this.epochs.length + 1, firstId, this.current()));
+    this.lastId = firstId - 1n;
+    this.isRunning = true;
+  }
+
+  newestEpoch(): Epoch {
+    const newest = this.epochs.at(-1);
+    if (newest === undefined) throw new Error("no epoch");
+    return newest;
+  }
+
+  async called(call: LogCall): Promise<void> {
+    this.calls.push(call);
+    await this.before(call);
+  }
+
+  window({ since, until, after, late, lateBound, mainBound, topicIds }: PageRequest): Row[] {
+    const floor = (bound: bigint): bigint => (bound > after ? bound : after);
+    return this.#wanted(topicIds).filter(
+      (row) =>
+        (late.includes(row.xid) && row.id > floor(lateBound)) ||
+        (row.xid >= since.xmax && sees(until, row.xid) && row.id > floor(mainBound)),
+    );
+  }
+
+  between({ since, until, after, topicIds }: PageRequest, end: bigint): Row[] {
+    return this.#wanted(topicIds).filter(
+      (row) => row.id > after && row.id <= end && sees(until, row.xid) && !sees(since, row.xid),
+    );
+  }
+
+  #wanted(topicIds: readonly number[] | null): Row[] {
+    return this.rows.filter((row) => topicIds === null || topicIds.includes(this.topicId(row.topic)));
+  }
+
+  topicId(name: string): number {
+    return this.topics.find((it) => it.name === name)?.id ?? -1;
+  }
+}
+
+const pageOf = (database: FakeDatabase, rows: readonly Row[], request: PageRequest): Page => {
+  const kept: Row[] = [];
+  let bytes = 0;
+  for (const row of rows.slice(0, request.eventsMax)) {
+    if (kept.length > 0 && bytes >= request.bytesMax) break;
+    kept.push(row);
+    bytes += row.data.length;
+  }
+  const toRow = (row: Row): EventRow => ({
+    id: row.id,
+    topicId: database.topicId(row.topic),
+    key: null,
+    type: null,
+    headers: null,
+    createdAt: new Date(0),
+    data: row.data,
+  });
+  return {
+    rows: kept.map(toRow),
+    more: kept.length < Math.min(rows.length, request.eventsMax) || rows.length >= request.eventsMax,
+  };
+};
+
+const greatest = (xids: readonly Xid[]): Xid | null =>
+  xids.reduce<Xid | null>((most, xid) => (most === null || xid > most ? xid : most), null);
+
+const logOf = (database: FakeDatabase): Log => ({
+  epoch: async () => {
+    await database.called("epoch");
+    return { newest: database.newestEpoch(), isRunning: database.isRunning };
+  },
+  knowsEpoch: async (id) => {
+    await Promise.resolve();
+    return database.epochs.some((epoch) => epoch.id === id);
+  },
+  look: async ({ since, bound, topicsSince }): Promise<Look> => {
+    await database.called("look");
+    const { rows, ticks, topics } = database;
+    return {
+      epoch: { newest: database.newestEpoch(), isRunning: database.isRunning },
+      current: database.current(),
+      newestXid: greatest(rows.filter((it) => it.id > bound && it.xid >= since.xmax).map((it) => it.xid)),
+      tick: ticks.find((it) => it.xid >= since.xmax && isAhead(it.snapshot, since))?.snapshot ?? null,
+      bound: ticks.findLast((it) => it.xid <= since.xmax) ?? null,
+      purge: BigInt(database.purges.length),
+      topics: topics.filter((it) => !sees(topicsSince, it.xid)),
+      newestTopicXid: greatest(topics.map((it) => it.xid)),
+    };
+  },
+  firstPage: async (request) => {
+    await database.called("firstPage");
+    return pageOf(database, database.window(request), request);
+  },
+  windowEnd: async (request) => {
+    await database.called("windowEnd");
+    return database.window(request).at(-1)?.id ?? null;
+  },
+  nextPage: async (request, end) => {
+    await database.called("nextPage");
+    return pageOf(database, database.between(request, end), request);
+  },
+  purgedTopics: async (_, purge, topicIds) => {
+    await Promise.resolve();
+    return database.purges.filter(
+      (it) => it.purge > purge && (topicIds === null || topicIds.includes(database.topicId(it.topic))),
+    );
+  },
+  starts: {
+    floor: async () => {
+      await Promise.resolve();
+      return { snapshot: null, purge: BigInt(database.purges.length) };
+    },
+    tickBy: async () => {
+      await Promise.resolve();
+      return database.ticks.at(-1)?.snapshot ?? null;
+    },
+    ticksAround: async (_, id) => {
+      await Promise.resolve();
+      return {
+        before: database.ticks.filter((it) => it.lastId < id).at(-2)?.snapshot ?? null,
+        after: database.ticks.find((it) => it.lastId >= id)?.snapshot ?? null,
+      };
+    },
+    lastId: async () => {
+      await Promise.resolve();
+      return database.lastId;
+    },
+  },
+});
+
+export type FakeLog = FakeDatabase & { readonly log: Log };
+
+export const makeFakeLog = (): FakeLog => {
+  const database = new FakeDatabase();
+  return Object.assign(database, { log: logOf(database) });
+};

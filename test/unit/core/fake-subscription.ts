@@ -1,0 +1,103 @@
+//! A subscription over the fake log, with a store of one cursor.
+
+import { PgstreamError } from "../../../src/core/errors.ts";
+import type { TopicGap } from "../../../src/core/gap.ts";
+import {
+  type EventHandler,
+  runSubscription,
+  type SubscribeOptions,
+  type Wakeups,
+} from "../../../src/core/subscribe.ts";
+import { parseTopicPatterns } from "../../../src/core/topic.ts";
+import { makeFakeLog } from "./fake-log.ts";
+import { makeFakeClock, makeFakeLogger } from "./fakes.ts";
+
+export const retryable = (): PgstreamError =>
+  new PgstreamError("database_unavailable", "the connection broke", { retryable: true });
+
+export const makeSubscription = (
+  options: Partial<SubscribeOptions> = {},
+  handler: Partial<EventHandler> = {},
+) => {
+  const database = makeFakeLog();
+  const clock = makeFakeClock();
+  const stop = new AbortController();
+  const handled: bigint[] = [];
+  const retries: unknown[] = [];
+  const gaps: TopicGap[] = [];
+  const advanced: string[] = [];
+  const store: { cursor: string | null; asked: number } = { cursor: null, asked: 0 };
+  let lives = 0;
+  let hint = Promise.withResolvers<void>();
+  const wakeups: Wakeups = {
+    clear: () => {
+      hint = Promise.withResolvers<void>();
+    },
+    wait: async (ms, signal) => {
+      const done = new AbortController();
+      await Promise.race([hint.promise, clock.sleep(ms, AbortSignal.any([signal, done.signal]))]);
+      done.abort();
+    },
+  };
+  const own: EventHandler = {
+    cursor: async () => {
+      await Promise.resolve();
+      store.asked += 1;
+      return store.cursor;
+    },
+    handle: async (events, { cursor }) => {
+      await Promise.resolve();
+      handled.push(...events.map((event) => event.id));
+      store.cursor = cursor;
+    },
+    advance: async (cursor) => {
+      await Promise.resolve();
+      advanced.push(cursor);
+      store.cursor = cursor;
+    },
+    ...handler,
+  };
+  const run = (): Promise<void> =>
+    runSubscription(
+      {
+        handler: own,
+        options: {
+          filter: parseTopicPatterns([">"]),
+          from: { kind: "earliest" },
+          pollIntervalMs: 1_000,
+          batchEventsMax: 2,
+          pageEventsMax: 4,
+          pageBytesMax: 1_000,
+          onPurged: "stop",
+          onEpochChange: "stop",
+          handlerRetriesMax: 3,
+          backoff: { delayMsMin: 10, delayMsMax: 100 },
+          advanceIntervalMs: 5_000,
+          ...options,
+        },
+        ports: { log: database.log, wakeups, clock, random: () => 0.5, logger: makeFakeLogger() },
+        events: {
+          onLive: () => {
+            lives += 1;
+          },
+          onBatch: () => {},
+          onRetry: (error) => retries.push(error),
+          onGap: (gap) => gaps.push(...gap),
+        },
+      },
+      stop.signal,
+    );
+  return {
+    database,
+    clock,
+    stop,
+    handled,
+    retries,
+    gaps,
+    advanced,
+    store,
+    run,
+    lives: () => lives,
+    raise: () => hint.resolve(),
+  };
+};

@@ -1,0 +1,237 @@
+//! The reader over a model of the log, so that thousands of histories take a second: what PostgreSQL itself does to it
+//! is tested in test/integration.
+
+import { describe, expect, test } from "bun:test";
+
+import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
+import type { Cursor } from "../../../src/core/cursor.ts";
+import { makeReader, type Reader, type ReaderOptions } from "../../../src/core/reader.ts";
+import { startCursor } from "../../../src/core/start.ts";
+import { parseTopicPatterns } from "../../../src/core/topic.ts";
+import { makeRandom, seededRandom } from "../../support/seed.ts";
+import { epochIds, type FakeLog, type FakeTransaction, makeFakeLog } from "./fake-log.ts";
+import { outcomeOf } from "./fakes.ts";
+
+const readerFrom = (database: FakeLog, cursor: Cursor, options: Partial<ReaderOptions> = {}): Reader =>
+  makeReader(database.log, cursor, {
+    filter: parseTopicPatterns([">"]),
+    epoch: database.newestEpoch(),
+    batchEventsMax: 3,
+    pageEventsMax: 5,
+    pageBytesMax: 1_000,
+    onGap: (gap) => {
+      throw new Error(`unexpected gap: ${Bun.inspect(gap)}`);
+    },
+    ...options,
+  });
+
+const earliest = async (database: FakeLog): Promise<Cursor> =>
+  await startCursor(database.log, database.newestEpoch(), { kind: "earliest" });
+
+const drain = async (reader: Reader): Promise<bigint[]> => {
+  const ids: bigint[] = [];
+  for (let batch = await reader.next(); batch !== null; batch = await reader.next()) {
+    ids.push(...batch.events.map((event) => event.id));
+  }
+  return ids;
+};
+
+/** One random history with a reader in it that stops and goes on all the time; throws on the first thing that is wrong. */
+const runHistory = async (seed: number): Promise<number> => {
+  const random = seededRandom(seed);
+  const database = makeFakeLog();
+  const open: { transaction: FakeTransaction; ids: bigint[]; startedAt: number }[] = [];
+  const committed = new Map<bigint, { startedAt: number; committedAt: number }>();
+  const delivered: bigint[] = [];
+  let cursor = await earliest(database);
+  let reader: Reader | null = null;
+  let latestStart = -1;
+  const read = async (): Promise<boolean> => {
+    reader ??= readerFrom(database, cursor, {
+      batchEventsMax: random.integer(1, 4),
+      pageEventsMax: random.integer(1, 8),
+      pageBytesMax: random.integer(1, 30),
+    });
+    const batch = await reader.next();
+    if (batch === null) return false;
+    for (const { id } of batch.events) {
+      const written = committed.get(id);
+      if (written === undefined) throw new Error(`${id} was never committed`);
+      if (written.committedAt < latestStart) throw new Error(`${id} is out of order`);
+      latestStart = Math.max(latestStart, written.startedAt);
+      delivered.push(id);
+    }
+    cursor = decodeCursor(encodeCursor(batch.cursor));
+    if (random.chance(0.3)) reader = null;
+    return true;
+  };
+  for (let step = 0; step < 120; step += 1) {
+    const what = random.random();
+    const some = open.length === 0 ? undefined : random.pick(open);
+    if (what < 0.2) open.push({ transaction: database.begin(), ids: [], startedAt: Infinity });
+    else if (what < 0.45 && some !== undefined) {
+      some.startedAt = Math.min(some.startedAt, step);
+      some.ids.push(some.transaction.publish(random.pick(["a", "b"]), "x".repeat(random.integer(1, 9))));
+    } else if (what < 0.62 && some !== undefined) {
+      open.splice(open.indexOf(some), 1);
+      if (random.chance(0.2)) some.transaction.rollback();
+      else {
+        some.transaction.commit();
+        for (const id of some.ids) committed.set(id, { startedAt: some.startedAt, committedAt: step });
+      }
+    } else if (what < 0.68) database.tick();
+    else if (what < 0.7) database.ticks = database.ticks.filter(() => random.chance(0.6));
+    else await read();
+  }
+  while (await read());
+  const lost = [...committed.keys()].filter((id) => !delivered.includes(id));
+  if (lost.length > 0) throw new Error(`lost ${lost.join(", ")}`);
+  if (new Set(delivered).size !== delivered.length) throw new Error("delivered twice");
+  return delivered.length;
+};
+
+test("in 1,000 random histories nothing is lost, repeated or out of order, wherever the reader stops and goes on", async () => {
+  const { integer } = makeRandom("histories");
+  let events = 0;
+  for (let n = 0; n < 1_000; n += 1) {
+    const seed = integer(0, 2 ** 31);
+    try {
+      events += await runHistory(seed);
+    } catch (error) {
+      throw new Error(`history ${seed}`, { cause: error });
+    }
+  }
+  expect(events).toBeGreaterThan(5_000);
+});
+
+describe("an idle reader", () => {
+  test("looks once per call and reads no page", async () => {
+    const database = makeFakeLog();
+    database.publish("a");
+    const reader = readerFrom(database, await earliest(database));
+    expect(await drain(reader)).toEqual([1n]);
+    database.calls.length = 0;
+    expect(await reader.next()).toBeNull();
+    expect(await reader.next()).toBeNull();
+    expect(database.calls).toEqual(["look", "look"]);
+  });
+
+  test("that says null has looked after it was asked: an event committed before the call is never missed", async () => {
+    const database = makeFakeLog();
+    const reader = readerFrom(database, await earliest(database));
+    database.publish("a");
+    expect((await reader.next())?.events).toHaveLength(1);
+    database.publish("a");
+    const batch = (await reader.next()) ?? { events: [] };
+    expect(batch.events.map((event) => event.id)).toEqual([2n]);
+  });
+
+  test("moves its cursor past what it does not want, in batches without events", async () => {
+    const database = makeFakeLog();
+    const start = await earliest(database);
+    const reader = readerFrom(database, start, { filter: parseTopicPatterns(["b"]) });
+    database.publish("a");
+    const batch = await reader.next();
+    expect(batch?.events).toEqual([]);
+    expect(batch?.cursor).not.toEqual(start);
+    expect(await reader.next()).toBeNull();
+  });
+});
+
+test("one event heavier than a page comes all the same, alone", async () => {
+  const database = makeFakeLog();
+  for (let n = 0; n < 3; n += 1) database.publish("a", "x".repeat(500));
+  const reader = readerFrom(database, await earliest(database), { pageBytesMax: 10 });
+  const sizes: number[] = [];
+  for (let batch = await reader.next(); batch !== null; batch = await reader.next()) {
+    if (batch.events.length > 0) sizes.push(batch.events.length);
+  }
+  expect(sizes).toEqual([1, 1, 1]);
+});
+
+test("another epoch, or a server that is another, stops it loudly", async () => {
+  const database = makeFakeLog();
+  const reader = readerFrom(database, await earliest(database));
+  database.isRunning = false;
+  expect(await outcomeOf(reader.next())).toBe("epoch_changed");
+  database.openEpoch(epochIds.second, 2n ** 36n);
+  expect(await outcomeOf(reader.next())).toBe("epoch_changed");
+});
+
+test("a database that has not yet seen what the cursor has seen stops it loudly", async () => {
+  const database = makeFakeLog();
+  database.publish("a");
+  const reader = readerFrom(database, await earliest(database));
+  await drain(reader);
+  database.latestCompleted -= 1n;
+  expect(await outcomeOf(reader.next())).toBe("database_went_back");
+});
+
+describe("what retention removed", () => {
+  const setup = async (onGap: ReaderOptions["onGap"]) => {
+    const database = makeFakeLog();
+    const start = await earliest(database);
+    for (let n = 0; n < 4; n += 1) database.publish("a");
+    return { database, reader: readerFrom(database, start, { onGap, pageEventsMax: 2, batchEventsMax: 2 }) };
+  };
+
+  test("before it was read is told once, and reading goes on behind it", async () => {
+    const gaps: unknown[] = [];
+    const { database, reader } = await setup((gap) => gaps.push(gap));
+    database.purge("a", 3n);
+    expect(await drain(reader)).toEqual([4n]);
+    expect(gaps).toEqual([[{ topic: "a", events: 3, exact: true }]]);
+  });
+
+  test("between two pages of a window is told, and what is left of the window comes", async () => {
+    const gaps: unknown[] = [];
+    const { database, reader } = await setup((gap) => gaps.push(gap));
+    expect((await reader.next())?.events.map((event) => event.id)).toEqual([1n, 2n]);
+    database.purge("a", 3n);
+    expect(await drain(reader)).toEqual([4n]);
+    expect(gaps).toEqual([[{ topic: "a", events: 3, exact: false }]]);
+  });
+
+  test("while the page was on its way is noticed: the page is not handed over as if it were whole", async () => {
+    const gaps: unknown[] = [];
+    const { database, reader } = await setup((gap) => gaps.push(gap));
+    await reader.next();
+    // The page sees the emptied log; the look that was sent with it is the later statement.
+    database.before = (call) => {
+      if (call !== "nextPage") return;
+      database.purge("a", 4n);
+      database.before = () => {};
+    };
+    expect(await drain(reader)).toEqual([]);
+    expect(gaps).toEqual([[{ topic: "a", events: 4, exact: false }]]);
+  });
+
+  test("after it was read is nobody's loss", async () => {
+    const { database, reader } = await setup(() => {
+      throw new Error("there is no gap");
+    });
+    expect(await drain(reader)).toHaveLength(4);
+    database.purge("a", 4n);
+    database.publish("a");
+    expect(await drain(reader)).toEqual([5n]);
+  });
+
+  test("of other topics is nobody's loss", async () => {
+    const database = makeFakeLog();
+    const start = await earliest(database);
+    database.publish("a");
+    database.publish("b");
+    const reader = readerFrom(database, start, { filter: parseTopicPatterns(["b"]) });
+    database.purge("a", 1n);
+    expect(await drain(reader)).toEqual([2n]);
+  });
+
+  test("stops a reader that is told to stop, in front of the gap", async () => {
+    const { database, reader } = await setup(() => {
+      throw new Error("planted");
+    });
+    database.purge("a", 1n);
+    expect(await outcomeOf(reader.next())).toBe("Error: planted");
+    expect(await outcomeOf(reader.next())).toBe("Error: planted");
+  });
+});

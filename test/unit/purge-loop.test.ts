@@ -1,0 +1,208 @@
+import { describe, expect, test } from "bun:test";
+
+import { openSchedule } from "../../src/adapters/croner/schedule.ts";
+import { messageOf, PgstreamError } from "../../src/core/errors.ts";
+import { type Schedule, untilDue } from "../../src/core/purge-due.ts";
+import { type PurgerProgress, runPurger } from "../../src/core/purge-loop.ts";
+import { previewPurge } from "../../src/core/purge-preview.ts";
+import { keepTicking } from "../../src/core/purge-ticks.ts";
+import { type FakeLog, makeFakeClock, makeFakeLog, makeMemoryLogger, options } from "./purge-fakes.ts";
+
+const never = new AbortController().signal;
+const minute = 60_000;
+const gone = (): PgstreamError =>
+  new PgstreamError("database_unavailable", "connection lost", { retryable: true });
+
+/** Every minute of a wall clock that starts at 30 s and may be set. */
+const makeWall = (now: () => number) => {
+  let ahead = 0.5 * minute;
+  const wall = (): number => now() + ahead;
+  const schedule: Schedule = {
+    next: () => {
+      const at = (Math.floor(wall() / minute) + 1) * minute;
+      return { at: new Date(at), inMs: at - wall() };
+    },
+  };
+  return {
+    schedule,
+    set: (byMs: number): void => {
+      ahead += byMs;
+    },
+  };
+};
+
+describe("a round is due", () => {
+  test("when the wall clock says so", async () => {
+    const { clock } = makeFakeClock();
+    await untilDue(makeWall(clock.now).schedule, clock, never);
+    expect(clock.now()).toBe(0.5 * minute);
+  });
+
+  test("when as much time has passed as was to pass, though the wall clock was set back an hour", async () => {
+    const { clock } = makeFakeClock(() => {
+      if (clock.now() >= 10_000 && !isSet) wall.set(-60 * minute);
+      isSet ||= clock.now() >= 10_000;
+    });
+    let isSet = false;
+    const wall = makeWall(clock.now);
+    await untilDue(wall.schedule, clock, never);
+    expect(clock.now()).toBeLessThan(0.5 * minute + 2_000);
+  });
+
+  test("soon after the wall clock was set forward past its time", async () => {
+    const { clock } = makeFakeClock(() => {
+      if (!isSet) wall.set(24 * 60 * minute);
+      isSet = true;
+    });
+    let isSet = false;
+    const wall = makeWall(clock.now);
+    const daily: Schedule = {
+      next: () => {
+        const next = wall.schedule.next();
+        const at = Math.ceil((next?.at.getTime() ?? 0) / 86_400_000) * 86_400_000;
+        return { at: new Date(at), inMs: at - ((next?.at.getTime() ?? 0) - (next?.inMs ?? 0)) };
+      },
+    };
+    await untilDue(daily, clock, never);
+    expect(clock.now()).toBeLessThan(minute);
+  });
+
+  test("never again when the schedule has come to its end, until the signal aborts", async () => {
+    const stopping = new AbortController();
+    const { clock } = makeFakeClock(() => clock.now() > 60 * minute && stopping.abort());
+    await untilDue({ next: () => null }, clock, stopping.signal);
+    expect(stopping.signal.aborted).toBe(true);
+  });
+});
+
+describe("a schedule", () => {
+  const refusal = (pattern: string): unknown => {
+    try {
+      openSchedule(pattern, "PURGE_SCHEDULE");
+    } catch (error) {
+      return error;
+    }
+    return null;
+  };
+
+  test("that is no pattern, or never comes true, is a wrong setting, told in one line that names it", () => {
+    for (const pattern of ["every day", "", "61 * * * *", "* * *", "0 0 30 2 *", "2020-01-01T00:00:00"]) {
+      const error = refusal(pattern);
+      expect(error).toBeInstanceOf(PgstreamError);
+      expect(error).toMatchObject({ code: "invalid_config" });
+      expect(messageOf(error)).toMatch(/^PURGE_SCHEDULE: .+$/);
+    }
+  });
+
+  test("is in UTC, and its next time lies ahead", () => {
+    const next = openSchedule("30 4 * * *", "PURGE_SCHEDULE").next();
+    expect(next?.at.toISOString()).toMatch(/T04:30:00.000Z$/);
+    expect(next?.inMs).toBeGreaterThan(0);
+  });
+});
+
+describe("ticks", () => {
+  const tickFor = async (seconds: number, log: { failing?: number; leads?: boolean }) => {
+    const stopping = new AbortController();
+    const { clock } = makeFakeClock(() => clock.now() >= seconds * 1_000 && stopping.abort());
+    const { logger, messages } = makeMemoryLogger();
+    let ticks = 0;
+    const tick = async (): Promise<boolean> => {
+      ticks += 1;
+      if (ticks <= (log.failing ?? 0)) throw gone();
+      return await Promise.resolve(true);
+    };
+    await keepTicking({ tick, isLeading: () => log.leads ?? true, clock, logger }, 1_000, stopping.signal);
+    return { ticks, messages };
+  };
+
+  test("are taken once a second, by the purger at work", async () => {
+    expect((await tickFor(10, {})).ticks).toBe(9);
+    expect((await tickFor(10, { leads: false })).ticks).toBe(0);
+  });
+
+  test("go on after an outage, which is told once", async () => {
+    const { ticks, messages } = await tickFor(10, { failing: 5 });
+    expect(ticks).toBe(9);
+    expect(messages).toHaveLength(1);
+  });
+});
+
+describe("a purger", () => {
+  const run = async (log: FakeLog, untilMs: number) => {
+    const stopping = new AbortController();
+    const { clock } = makeFakeClock(() => clock.now() >= untilMs && stopping.abort());
+    const { logger } = makeMemoryLogger();
+    const { purging, calls } = makeFakeLog(log);
+    const { schedule } = makeWall(clock.now);
+    const progress: PurgerProgress = { obstacle: "waits", isLeading: false, last: null, purgedEvents: 0n };
+    const ports = { purging, tick: purging.tick, schedule, clock, random: () => 0.5, logger };
+    const reconnect = { delayMsMin: 100, delayMsMax: 1_000 };
+    const ending = await runPurger(
+      ports,
+      { ...options, tickIntervalMs: 1_000, reconnect },
+      progress,
+      stopping.signal,
+    ).catch((error: unknown) => error);
+    return { ending, calls, progress };
+  };
+  const rounds = (calls: readonly string[]): number => calls.filter((it) => it === "lead").length;
+
+  test("purges at once and then on schedule", async () => {
+    const { calls, progress, ending } = await run({}, 3 * minute);
+    expect(ending).toBeUndefined();
+    expect(calls[0]).toBe("lead");
+    expect(rounds(calls)).toBeGreaterThan(2);
+    expect(progress).toMatchObject({ obstacle: null, isLeading: true, last: { round: { failures: [] } } });
+    expect(calls).toContain("tick");
+  });
+
+  test("that stands by takes no ticks and asks again with every round", async () => {
+    const { calls, progress } = await run({ isLeader: false }, 3 * minute);
+    expect(new Set(calls)).toEqual(new Set(["lead"]));
+    expect(rounds(calls)).toBeGreaterThan(2);
+    expect(progress).toMatchObject({ obstacle: null, isLeading: false, last: null, purgedEvents: 0n });
+  });
+
+  test("waits out a lost database without waiting for the schedule", async () => {
+    const { calls, progress } = await run(
+      { failures: { lead: Array.from({ length: 3 }, gone) } },
+      0.4 * minute,
+    );
+    expect(rounds(calls)).toBe(4);
+    expect(progress.obstacle).toBeNull();
+  });
+
+  test("fails with what waiting does not mend, and leaves nothing running", async () => {
+    const { ending, calls } = await run(
+      { failures: { tick: [new PgstreamError("schema_newer", "newer")] } },
+      60 * minute,
+    );
+    expect(ending).toMatchObject({ code: "schema_newer" });
+    expect(calls.filter((it) => it === "tick")).toHaveLength(1);
+  });
+});
+
+describe("a preview", () => {
+  test("says in a line each what would go, and calls nothing that changes anything", async () => {
+    const { purging, calls } = makeFakeLog({
+      segments: [4],
+      topics: [1],
+      unfinished: [{ id: 2n, segment: 2, topicId: null }],
+    });
+    expect(await previewPurge(purging, 1_000)).toEqual([
+      "segment 2: announced earlier as purge 2, not finished",
+      "segment 4: 3 events, from 1970-01-01T00:00:00.000Z to 1970-01-02T00:00:00.000Z, closed 3 days ago",
+      "topic topic-1: 25 events past its own retention",
+      "dry run: nothing was changed",
+    ]);
+    expect(calls).toEqual(["unfinished", "expired segments", "expired topics"]);
+  });
+
+  test("says when there is nothing", async () => {
+    expect(await previewPurge(makeFakeLog().purging, 1_000)).toEqual([
+      "nothing to purge",
+      "dry run: nothing was changed",
+    ]);
+  });
+});

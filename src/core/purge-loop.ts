@@ -32,13 +32,13 @@ export interface PurgerProgress {
 
 const logIntervalMs = 30_000;
 
-export type Stubborn = <T>(work: () => Promise<T>) => Promise<T | null>;
+type Stubborn = <T>(work: () => Promise<T>) => Promise<T | null>;
 
 /**
  * Tries again for as long as that may help, and says now and then why it waits. Answers null when the signal aborted
  * before.
  */
-export const makeStubborn = (
+const makeStubborn = (
   { clock, random, logger }: Pick<PurgerPorts, "clock" | "random" | "logger">,
   backoff: Backoff,
   progress: PurgerProgress,

@@ -2,23 +2,16 @@
 //! stand by. Takes two connections.
 
 import { openSchedule } from "../adapters/croner/schedule.ts";
-import { checkSchema, checkServer } from "../adapters/postgres/check-server.ts";
 import { openClient } from "../adapters/postgres/client.ts";
-import { migrations } from "../adapters/postgres/migrations.ts";
 import { makePurging, purgeDeadlineMs } from "../adapters/postgres/purge-log.ts";
 import type { Config } from "../config/config.ts";
 import { databaseFor } from "../config/database-target.ts";
 import type { Schedule } from "../core/purge-due.ts";
-import {
-  figuresOf,
-  makeStubborn,
-  runPurger,
-  type PurgerOptions,
-  type PurgerProgress,
-} from "../core/purge-loop.ts";
+import { figuresOf, runPurger, type PurgerOptions, type PurgerProgress } from "../core/purge-loop.ts";
 import { previewPurge } from "../core/purge-preview.ts";
 import type { Readiness } from "../http/health.ts";
 import type { Role, RoleContext, RunningRole } from "./role.ts";
+import { waitForDatabase } from "./wait-for-database.ts";
 
 const statementTimeoutMs = 30_000;
 
@@ -58,34 +51,29 @@ const statusOf = (
 };
 
 const work = async (
-  { config, clock, logger }: RoleContext,
+  context: RoleContext,
   schedule: Schedule,
   progress: PurgerProgress,
   signal: AbortSignal,
 ): Promise<void> => {
+  const { config, clock, logger } = context;
   const target = databaseFor(config.database.targets, "purger");
-  const { unsafeDurability } = config.database;
   const options = optionsOf(config);
   const session = { statement_timeout: String(purgeDeadlineMs) };
   await using client = openClient(target, { name: "purger", deadlineMs: statementTimeoutMs, session });
   await using ticker = openClient(target, { name: "purger ticks", deadlineMs: statementTimeoutMs });
-  const purging = makePurging(client);
-  const { tick } = makePurging(ticker);
-  const random = Math.random;
-  const stubbornly = makeStubborn({ clock, random, logger }, options.reconnect, progress, signal);
-
-  const isReady = await stubbornly(async () => {
-    await checkServer(client, { unsafeDurability, logger });
-    await checkSchema(client, migrations.length);
-    return true;
+  const isReady = await waitForDatabase(client, context, signal, (reason) => {
+    progress.obstacle = reason;
   });
-  if (isReady === null) return;
+  if (!isReady) return;
+  const purging = makePurging(client);
   if (config.purger.dryRun) {
-    const lines = await stubbornly(async () => await previewPurge(purging, options.retentionMs));
-    if (lines !== null) await Bun.write(Bun.stdout, `${lines.join("\n")}\n`);
+    const lines = await previewPurge(purging, options.retentionMs);
+    await Bun.write(Bun.stdout, `${lines.join("\n")}\n`);
     return;
   }
-  await runPurger({ purging, tick, schedule, clock, random, logger }, options, progress, signal);
+  const { tick } = makePurging(ticker);
+  await runPurger({ purging, tick, schedule, clock, random: Math.random, logger }, options, progress, signal);
 };
 
 /**

@@ -170,7 +170,7 @@ describe("the role, as a process", () => {
 
   test("waits for a database that is down, and can be stopped while it waits", async () => {
     const { child, ending, says } = start({ DATABASE_URL: "postgres://postgres@127.0.0.1:1/nowhere" });
-    await says("the purger waits and tries again");
+    await says("waiting for the database");
     child.kill("SIGTERM");
     expect(await ending()).toMatchObject({ exitCode: 0 });
   });

@@ -124,12 +124,13 @@ describe("a listener", () => {
 
   test("whose backend is killed, again and again, listens again, and takes each time for a hint", async () => {
     await using listening = listenAs({ name: "killed" });
-    for (let kills = 0; kills < 5; kills += 1) {
-      await hears(listening);
-      const before = listening.hints();
-      expect(await hands.terminate("killed listener")).toBeGreaterThan(0);
+    await waitFor(() => listening.hints() === 1, { what: "the hint of connecting" });
+    for (let kills = 1; kills <= 5; kills += 1) {
+      await waitFor(async () => (await hands.terminate("killed listener")) > 0, {
+        what: "a backend to kill",
+      });
       // Nothing was sent: the reconnect itself is what wakes.
-      await waitFor(() => listening.hints() > before, { what: "the reconnect to be a hint" });
+      await waitFor(() => listening.hints() === kills + 1, { what: "the reconnect to be a hint" });
     }
     await hears(listening);
   });

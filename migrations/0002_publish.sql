@@ -164,6 +164,9 @@ declare
   ids bigint[];
   answer bigint[];
 begin
+  if pg_is_in_recovery() then
+    raise read_only_sql_transaction using message = 'this server is a standby: publish on the primary';
+  end if;
   perform pgstream.check_batch(topic_list, data_list, key_list, type_list, header_list, idempotency_list);
 
   -- 1. Everything that may wait or look things up. Ids are drawn after it: an id drawn before a wait would be

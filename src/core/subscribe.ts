@@ -134,7 +134,7 @@ const deliver = async (batch: Batch, subscription: Subscription, signal: AbortSi
   const cursor = encodeCursor(batch.cursor);
   for (let attempt = 0, failures = 0; !signal.aborted; attempt += 1) {
     try {
-      await handler.handle(batch.events, { cursor, signal }).catch(() => {});
+      await handler.handle(batch.events, { cursor, signal });
       events.onBatch(batch.events, cursor);
       return true;
     } catch (cause) {

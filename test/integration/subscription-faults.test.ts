@@ -186,6 +186,25 @@ describe("stopping", () => {
     expect(next.ids).toEqual(published.slice(10));
   });
 
+  test("mistake 7: at any moment, between any two statements, is a stop and no failure", async () => {
+    await publish("any-moment", 200);
+    for (let n = 0; n < 60; n += 1) {
+      const { subscription } = subscribe({
+        database: database.url,
+        name: "any moment",
+        topics: ["any-moment"],
+        pageEventsMax: 20,
+      });
+      await quickly.sleep(n / 4);
+      await subscription.stop();
+      await subscription.done;
+      expect(subscription.status()).toMatchObject({ state: "stopped", reason: null });
+    }
+    await waitFor(async () => (await hands.sessions("any moment")).length === 0, {
+      what: "their sessions to end",
+    });
+  });
+
   test("mistake 7: takes no longer because the network is silent, and leaves no session behind", async () => {
     let isArmed = false;
     const silent = Promise.withResolvers<void>();

@@ -1,7 +1,7 @@
 //! Writers that do to the log whatever applications may do: overlapping, rolled back, nested, prepared and long
 //! transactions, xids taken early, several publish calls in one, row locks before publishing, savepoints.
 
-import type postgres from "postgres";
+import postgres from "postgres";
 
 import { count, type History } from "./history.ts";
 
@@ -157,7 +157,7 @@ export const runWriter = async (sql: Connection, worker: number, options: Writer
       for (const it of pending ?? []) options.history.committed.set(it.id, { ...it, committedAt });
       count(options.history, pending === null ? `${name} rolled back` : name);
     } catch (error) {
-      options.history.refused.push(`${name}: ${String(error)}`);
+      options.history.refused.push(`${name}: ${String(error)} ${error instanceof postgres.PostgresError ? (error.detail ?? "") : ""}`);
     }
   }
 };

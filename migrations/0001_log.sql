@@ -46,9 +46,11 @@ create index events_xid_topic_id on pgstream.events (xid, topic_id);
 create table pgstream.segments (
   segment integer primary key,
   attached_at timestamptz not null default now(),
+  settled_at timestamptz,
   opened_at timestamptz,
   emptied_at timestamptz
 );
+comment on column pgstream.segments.settled_at is 'Since when every backend is sure to know of the segment; null: not yet.';
 comment on column pgstream.segments.opened_at is 'When ids of this segment began to be handed out; null: not yet.';
 
 -- Nobody ever locks this table. publish() opens it to make its backend take in what happened to the partitions
@@ -157,7 +159,7 @@ end $$;
 
 -- Segment 0 to begin with, 1 to roll to, 16 (id 2^36) for the epoch after this one.
 select pgstream.attach_segment(number) from unnest(array[0, 1, 16]) number;
-update pgstream.segments set opened_at = now() where segment = 0;
+update pgstream.segments set settled_at = now(), opened_at = case when segment = 0 then now() end;
 
 insert into pgstream.epochs (number, system_identifier, timeline, database_oid, events_oid, first_id, snapshot)
 select 1, i.*, 1, pg_current_snapshot() from pgstream.server_identity() i;

@@ -47,6 +47,11 @@ $$;
 
 -- Attaches what must be there in advance: the segment after the current one, and the next epoch's first. Answers
 -- how many it attached. Never waits long for a lock: everybody who publishes would wait behind it.
+--
+-- A backend that was looking up the partitions of events just while one was attached can go on without it, for as long as
+-- nothing changes about events: it then finds no partition for the ids of that segment. (20 publishers, a roll every 100
+-- ms: 10 to 30 refused in 20 s.) So what an earlier transaction attached is settled by a change that changes nothing
+-- but makes everybody look again. ONLY: the segments themselves need no lock for it.
 create function pgstream.prepare_segments() returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
@@ -55,6 +60,10 @@ declare
   attached integer := 0;
 begin
   perform pg_advisory_xact_lock(1885827956, 3);
+  update pgstream.segments set settled_at = clock_timestamp() where settled_at is null and attached_at < now();
+  if found then
+    alter table only pgstream.events alter column key set statistics -1;
+  end if;
   current := pgstream.current_segment();
   for number in
     select distinct n from unnest(array[current, current + 1, (current / 16 + 1) * 16]) n
@@ -67,7 +76,7 @@ begin
 end $$;
 
 -- Moves on to the next segment when the current one is old or large enough; answers whether it did. The next one must
--- have been attached by an earlier, committed transaction: together they would fail everybody until the commit.
+-- have been attached and settled by earlier, committed transactions: together they would fail everybody until the commit.
 create function pgstream.roll_segment(age_max interval, bytes_max bigint) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
@@ -84,7 +93,7 @@ begin
      and pg_total_relation_size(format('pgstream.events_%s', current)) < bytes_max then
     return false;
   end if;
-  if not exists (select from pgstream.segments where segment = current + 1 and attached_at < now()) then
+  if not exists (select from pgstream.segments where segment = current + 1 and settled_at < now()) then
     return false;
   end if;
   -- So near its end it moves on by itself: ids drawn between the two statements below would be handed out again.

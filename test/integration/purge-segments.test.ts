@@ -39,7 +39,7 @@ describe("the log moves on to the next segment", () => {
     expect(await log.publish("courses")).toEqual([second]);
   });
 
-  test("but not while the current one is empty, or the next is not there", async () => {
+  test("but not while the current one is empty, or the next is not there, or not settled", async () => {
     await using log = await openBench();
     await log.purging.prepareSegments();
     const always = { ageMsMax: 0, bytesMax: 0 };
@@ -48,7 +48,9 @@ describe("the log moves on to the next segment", () => {
     expect(await log.purging.rollSegment(always)).toBe(true);
     await log.publish("courses");
     expect(await log.purging.rollSegment(always)).toBe(false);
-    await log.purging.prepareSegments();
+    expect(await log.purging.prepareSegments()).toBe(1);
+    expect(await log.purging.rollSegment(always)).toBe(false);
+    expect(await log.purging.prepareSegments()).toBe(0);
     expect(await log.purging.rollSegment(always)).toBe(true);
     expect(await log.publish("courses")).toEqual([third]);
   });

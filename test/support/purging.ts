@@ -96,6 +96,8 @@ export const openBench = async (): Promise<Bench> => {
         set attached_at = attached_at - ${time}::text::interval, opened_at = opened_at - ${time}::text::interval`;
     },
     roll: async () => {
+      // Attached by the first, settled by the second.
+      await purging.prepareSegments();
       await purging.prepareSegments();
       await purging.rollSegment({ ageMsMax: 0, bytesMax: 0 });
       await purging.prepareSegments();

@@ -113,10 +113,18 @@ export interface Log {
   readonly starts: LogStarts;
 }
 
+export interface Floor {
+  readonly segments: { readonly snapshot: Snapshot; readonly lastId: bigint } | null;
+  readonly purge: bigint;
+}
+
 /** Places to start from. */
 export interface LogStarts {
-  /** What the latest segment purge of the epoch left: null when there was none; with the newest purge of any kind. */
-  readonly floor: (epoch: Epoch) => Promise<{ readonly snapshot: Snapshot | null; readonly purge: bigint }>;
+  /**
+   * What the latest segment purge of the epoch left: where it stood, and the last id it removed; null when there was
+   * none. With the newest purge of any kind.
+   */
+  readonly floor: (epoch: Epoch) => Promise<Floor>;
   /** The newest tick, or the newest taken by `at`; null when there is none. */
   readonly tickBy: (epoch: Epoch, at: Date | null) => Promise<Snapshot | null>;
   /** Ticks around an id: one that sees no event from `id` on, and one that sees all of them below it that were committed. */

@@ -41,13 +41,16 @@ const fromId = async (log: Log, epoch: Epoch, id: bigint, earliest: Cursor): Pro
  */
 export const startCursor = async (log: Log, epoch: Epoch, from: From): Promise<Cursor> => {
   if (from.kind === "cursor") return from.cursor;
-  const floor = await log.starts.floor(epoch);
-  const bottom =
-    floor.snapshot !== null && isAhead(floor.snapshot, epoch.snapshot) ? floor.snapshot : epoch.snapshot;
-  const earliest: Cursor = { epoch: epoch.id, purge: floor.purge, seen: bottom, window: null };
+  const { segments, purge } = await log.starts.floor(epoch);
+  const floor = segments !== null && isAhead(segments.snapshot, epoch.snapshot) ? segments : null;
+  const bottom = floor?.snapshot ?? epoch.snapshot;
+  const earliest: Cursor = { epoch: epoch.id, purge, seen: bottom, window: null };
   switch (from.kind) {
     case "earliest":
-      return earliest;
+      // Below the floor there are still events of later segments: of transactions that began before the last one purged.
+      return floor === null
+        ? earliest
+        : inWindow({ ...earliest, seen: epoch.snapshot }, floor.snapshot, floor.lastId);
     case "id":
       return await fromId(log, epoch, from.id, earliest);
     case "time":

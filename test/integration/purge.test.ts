@@ -130,7 +130,7 @@ describe("the role, as a process", () => {
       return { exitCode, output, errors };
     };
     const says = async (text: string) =>
-      await waitFor(() => output.includes(text), { what: `"${text}" in the log` });
+      await waitFor(() => output.includes(text), { what: `"${text}" in the log`, deadlineMs: 20_000 });
     return { child, ending, says };
   };
 
@@ -150,7 +150,7 @@ describe("the role, as a process", () => {
     expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "" });
     expect(await sql`select count(*)::integer as left from pgstream.events`).toMatchObject([{ left: 0 }]);
     expect(await sql`select from pgstream.ticks`).not.toHaveLength(0);
-  });
+  }, 30_000);
 
   test("with --dry-run says what would go, changes nothing, and ends with success", async () => {
     await using sql = connect(server.url());
@@ -173,11 +173,15 @@ describe("the role, as a process", () => {
     await says("waiting for the database");
     child.kill("SIGTERM");
     expect(await ending()).toMatchObject({ exitCode: 0 });
-  });
+  }, 30_000);
 
   test("goes on after the database was restarted under it", async () => {
-    const { child, ending, says } = start({ DATABASE_URL: server.url(), PURGE_SCHEDULE: "* * * * * *" });
-    await says("the role runs");
+    const { child, ending, says } = start({
+      DATABASE_URL: server.url(),
+      PURGE_SCHEDULE: "* * * * * *",
+      LOG_LEVEL: "debug",
+    });
+    await says('"msg":"purged"');
     await server.kill();
     await says("the purger waits and tries again");
     await server.start();

@@ -154,6 +154,22 @@ describe("a fresh subscription from earliest", () => {
   });
 });
 
+test("a fresh subscription from earliest is shown what a transaction older than the floor wrote behind it", async () => {
+  await using log = await openBench();
+  await log.publish("courses");
+  const early = await openTransaction(log.url);
+  await early.sql`select pg_current_xact_id()`;
+  await log.publish("courses"); // a later transaction, in the segment that goes
+  await log.roll();
+  const [row] = await early.sql<{ id: string }[]>`select pgstream.publish('courses', '{}') as id`;
+  await early.end("commit");
+  await purge(log);
+  const [last = 0n] = await log.publish("courses");
+  const reader = await openReader(makeLog(log.client));
+  expect(await reader.read()).toEqual([BigInt(row?.id ?? 0), last]);
+  expect(reader.told()).toEqual([]);
+});
+
 describe("ON_PURGED", () => {
   /** An application whose process may be restarted: its cursor survives. */
   const makeApplication = (log: Bench, onPurged: "stop" | "skip") => {

@@ -10,13 +10,19 @@ const snapshotOf = (text: string | null | undefined): Snapshot | null =>
 export const makeLogStarts = (client: PostgresClient): LogStarts => ({
   floor: async ({ number }) => {
     const [row] = await client.run(
-      (sql) => sql<{ snapshot: string | null; purge: bigint }[]>`
-        select
-          (select p.floor::text from pgstream.purges p
-           where p.epoch = ${number} and p.segment is not null order by p.id desc limit 1) as snapshot,
-          coalesce((select max(p.id) from pgstream.purges p), 0) as purge`,
+      (sql) => sql<{ snapshot: string | null; last_id: bigint | null; purge: bigint }[]>`
+        select p.floor::text as snapshot, p.last_id, coalesce(newest.id, 0) as purge
+        from (select max(id) as id from pgstream.purges) newest
+        left join lateral (
+          select * from pgstream.purges p
+          where p.epoch = ${number} and p.segment is not null order by p.id desc limit 1
+        ) p on true`,
     );
-    return { snapshot: snapshotOf(row?.snapshot), purge: row?.purge ?? 0n };
+    const snapshot = snapshotOf(row?.snapshot);
+    return {
+      segments: snapshot === null ? null : { snapshot, lastId: row?.last_id ?? 0n },
+      purge: row?.purge ?? 0n,
+    };
   },
 
   tickBy: async ({ number }, at) => {

@@ -234,7 +234,7 @@ const logOf = (database: FakeDatabase): Log => ({
   starts: {
     floor: async () => {
       await Promise.resolve();
-      return { snapshot: null, purge: BigInt(database.purges.length) };
+      return { segments: null, purge: BigInt(database.purges.length) };
     },
     tickBy: async () => {
       await Promise.resolve();

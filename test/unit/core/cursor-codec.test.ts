@@ -138,14 +138,30 @@ test("another version, other people's cursors and endless text are refused", () 
   }
 });
 
-test("a count of running transactions that no text could hold is refused before it takes memory", () => {
-  const body = bodyOf(encodeCursor({ ...randomCursor(makeRandom("count")), window: null }));
-  const head = body.slice(0, 17);
-  // purge 0, xmax 2^40, 2^62 running transactions
-  const claims = [
-    0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x40,
-  ];
-  expect(decode(sealed(Uint8Array.of(...head, ...claims)))).toBe("refused");
+/** A cursor at rest with a right checksum, made of these numbers: purge, xmax, how many run, their distances. */
+const forged = (...numbers: readonly bigint[]): string => {
+  const out = [1, ...Array.from({ length: 16 }, () => 0)];
+  for (const number of numbers) {
+    let rest = number;
+    for (; rest > 0x7fn; rest >>= 7n) out.push(Number(rest & 0x7fn) | 0x80);
+    out.push(Number(rest));
+  }
+  return sealed(Uint8Array.from(out));
+};
+
+test("numbers that no log has are refused", () => {
+  expect(decode(forged(0n, 20n, 2n, 2n, 3n))).toMatchObject({ seen: { xmax: 20n, xip: [15n, 18n] } });
+  for (const [what, ...numbers] of [
+    ["a purge beyond 64 bits", 2n ** 63n, 20n, 0n],
+    ["an xmax beyond 64 bits", 0n, 2n ** 63n, 0n],
+    ["a number of eleven bytes", 2n ** 75n, 20n, 0n],
+    ["more running transactions than the text holds", 0n, 2n ** 40n, 2n ** 62n],
+    ["more running transactions than any server has", 0n, 2n ** 40n, 100_001n],
+    ["a running transaction below zero", 0n, 20n, 1n, 21n],
+    ["a last transaction that runs, which another form says without it", 0n, 20n, 1n, 1n],
+  ] as const) {
+    expect([what, decode(forged(...numbers))]).toEqual([what, "refused"]);
+  }
 });
 
 test("a finished window leaves the cursor at rest at its end, and only equal rests are the same place", () => {

@@ -206,6 +206,18 @@ describe("what retention removed", () => {
     expect(gaps).toEqual([[{ topic: "a", events: 4, exact: false }]]);
   });
 
+  test("between the page and the look behind it is not handed over: it has been told as gone", async () => {
+    const gaps: unknown[] = [];
+    const { database, reader } = await setup((gap) => gaps.push(gap));
+    database.before = (call) => {
+      if (call !== "look" || database.calls.at(-2) !== "firstPage") return;
+      database.purge("a", 4n);
+      database.before = () => {};
+    };
+    expect(await drain(reader)).toEqual([]);
+    expect(gaps).toEqual([[{ topic: "a", events: 4, exact: true }]]);
+  });
+
   test("after it was read is nobody's loss", async () => {
     const { database, reader } = await setup(() => {
       throw new Error("there is no gap");

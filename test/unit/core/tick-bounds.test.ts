@@ -8,7 +8,7 @@ const ascendingTicks = (random: ReturnType<typeof makeRandom>, count: number): B
   let xid = 10n;
   let lastId = 100n;
   return Array.from({ length: count }, () => {
-    xid += BigInt(random.integer(1, 20));
+    xid += BigInt(random.integer(2, 20));
     lastId += BigInt(random.integer(0, 50));
     return { xid, lastId };
   });

@@ -1,0 +1,52 @@
+//! What a statement costs the server: not in time, which is the machine's, but in buffers, rows and locks.
+
+import type postgres from "postgres";
+
+import type { PostgresClient, Sql } from "../../src/adapters/postgres/client.ts";
+
+interface PlanNode {
+  readonly "Node Type": string;
+  readonly "Actual Rows": number;
+  readonly "Actual Loops": number;
+  readonly "Rows Removed by Filter"?: number;
+  readonly "Shared Hit Blocks"?: number;
+  readonly "Shared Read Blocks"?: number;
+  readonly "Index Name"?: string;
+  readonly Plans?: readonly PlanNode[];
+}
+
+export interface Cost {
+  /** Pages touched by the execution. */
+  readonly buffers: number;
+  /** Rows that scans looked at, whether they were of use or not. */
+  readonly rows: number;
+  /** Indexes that were read. */
+  readonly indexes: readonly string[];
+}
+
+const nodesOf = (node: PlanNode): readonly PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)];
+
+/** Runs the statement, parameters and all, under EXPLAIN. */
+export const costOf = async (
+  client: PostgresClient,
+  statement: (sql: Sql) => postgres.PendingQuery<postgres.Row[]>,
+): Promise<Cost> => {
+  const [row] = await client.run(
+    (sql) => sql<{ "QUERY PLAN": readonly { readonly Plan: PlanNode }[] }[]>`
+      explain (analyze, buffers, format json) ${statement(sql)}`,
+  );
+  const plan = row?.["QUERY PLAN"][0]?.Plan;
+  if (plan === undefined) throw new Error("no plan");
+  const scans = nodesOf(plan).filter(
+    (node) => node["Node Type"].endsWith("Scan") && node["Actual Loops"] > 0,
+  );
+  return {
+    buffers: (plan["Shared Hit Blocks"] ?? 0) + (plan["Shared Read Blocks"] ?? 0),
+    rows: scans.reduce(
+      (sum, node) =>
+        sum + (node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0)) * node["Actual Loops"],
+      0,
+    ),
+    indexes: [...new Set(scans.flatMap((node) => node["Index Name"] ?? []))].toSorted(),
+  };
+};

@@ -50,12 +50,12 @@ export const start = async (settings: Settings, ...args: readonly string[]): Pro
     return code;
   });
   const address = (): string | undefined => /"address":"([^"]+)"/.exec(output)?.[1];
-  const fetchJson = async (path: string) => {
+  const fetchJson = async (path: string): Promise<{ status: number; body: unknown } | null> => {
     const base = address();
     if (base === undefined) return null;
     try {
       const response = await fetch(new URL(path, base));
-      return { status: response.status, body: (await response.json()) as unknown };
+      return { status: response.status, body: await response.json() };
     } catch {
       return null; // not there yet, or not any more
     }

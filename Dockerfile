@@ -18,18 +18,16 @@ FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="pgstream" \
       org.opencontainers.image.description="An event stream on plain PostgreSQL: one binary, no broker." \
       org.opencontainers.image.licenses="MIT"
+# /data is for those who keep the consumer's store in SQLite: mount a volume there, and set STORE_URL.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
- && mkdir /data && chown 65532:65532 /data
+ && install -d -o 65532 -g 65532 /data
 COPY --from=build /build/dist/pgstream /usr/local/bin/pgstream
 USER 65532:65532
 WORKDIR /
-VOLUME /data
-ENV STORE_URL=sqlite:/data/consumer.sqlite LOG_FORMAT=json
 EXPOSE 1337 1338 1339
 STOPSIGNAL SIGTERM
-# Finds the port as the server does, so ROLES (and PORT, if any) must be given in the environment. The migrator alone
-# opens none, and ends by itself: turn the check off for it.
+# Finds the port as the server does, so ROLES (and PORT, if any) must be given in the environment, not only as flags.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/usr/local/bin/pgstream", "health"]
 ENTRYPOINT ["/usr/local/bin/pgstream"]

@@ -174,7 +174,7 @@ begin
   if publisher is not null then
     insert into pgstream.publishers (id, batch, ids) values (publisher, 0, '{}') on conflict do nothing;
     select * into remembered from pgstream.publishers p where p.id = publisher for update;
-    if remembered.batch = publish_batch.batch then
+    if remembered.batch = publish_batch.batch and publish_batch.batch > 0 then
       return remembered.ids;
     elsif remembered.batch is distinct from publish_batch.batch - 1 then
       raise sqlstate 'PS006' using message = format('batch %s of publisher %s cannot be placed: the last one known is %s',

@@ -42,6 +42,8 @@ export interface Look {
   readonly tick: Snapshot | null;
   /** The highest tick whose xid is at most `since.xmax`. */
   readonly bound: Bound | null;
+  /** The highest tick whose xid is at most the least one not seen in `since`: for what may still commit late. */
+  readonly lateBound: Bound | null;
   /** The newest purge announced; 0 when there is none. */
   readonly purge: bigint;
   readonly topics: readonly Topic[];
@@ -73,6 +75,12 @@ export interface Page {
   readonly more: boolean;
 }
 
+/** The greatest ids of the two parts of a window; null for one that is empty. */
+export interface WindowEnd {
+  readonly late: bigint | null;
+  readonly main: bigint | null;
+}
+
 /** What one purge removed of one topic. */
 export interface PurgedTopic {
   readonly purge: bigint;
@@ -100,10 +108,10 @@ export interface Log {
   readonly look: (request: LookRequest) => Promise<Look>;
   /** The first page of a window, found by xid. */
   readonly firstPage: (request: PageRequest) => Promise<Page>;
-  /** The greatest id of a window, found by xid; null when it is empty. */
-  readonly windowEnd: (request: PageRequest) => Promise<bigint | null>;
+  /** Where what is left of a window ends, found by xid. */
+  readonly windowEnd: (request: PageRequest) => Promise<WindowEnd>;
   /** Another page of a window, found by id, up to and with `end`. */
-  readonly nextPage: (request: PageRequest, end: bigint) => Promise<Page>;
+  readonly nextPage: (request: PageRequest, end: WindowEnd) => Promise<Page>;
   /** What purges after `purge` removed of the topics, in the epoch. Null topics: of all. */
   readonly purgedTopics: (
     epoch: Epoch,

@@ -8,7 +8,7 @@ import { atRest, inWindow, type Cursor } from "./cursor.ts";
 import { PgstreamError } from "./errors.ts";
 import { eventOf, type Event } from "./event.ts";
 import { gapOf, type TopicGap } from "./gap.ts";
-import type { Epoch, Log, Look, Page, PageRequest } from "./log.ts";
+import type { Epoch, Log, Look, Page, PageRequest, WindowEnd } from "./log.ts";
 import { covers, crashSafe, equals, lateXids, xmin, type Snapshot } from "./snapshot.ts";
 import { makeTickBounds, type TickBounds } from "./tick-bounds.ts";
 import type { TopicFilter } from "./topic.ts";
@@ -79,8 +79,8 @@ class WindowReader implements Reader {
   #ahead: Ahead;
   /** A look whose `since` is where the cursor rests, not used yet. */
   #unused: Look | null = null;
-  /** The last id of the open window, once it is known to take more than a page. */
-  #windowEnd: bigint | null = null;
+  /** Where the open window ends, once it is known to take more than a page. */
+  #windowEnd: WindowEnd | null = null;
 
   constructor(log: Log, start: Cursor, options: ReaderOptions) {
     this.#log = log;
@@ -114,7 +114,7 @@ class WindowReader implements Reader {
     const look = await this.#log.look({ since, epoch, bound, topicsSince: this.#topics.since() });
     checkEpoch(look, epoch);
     this.#topics.learn(look);
-    if (look.bound !== null) this.#bounds.add(look.bound);
+    for (const it of [look.lateBound, look.bound]) if (it !== null) this.#bounds.add(it);
     return look;
   }
 
@@ -122,7 +122,7 @@ class WindowReader implements Reader {
   async #readPage(until: Snapshot): Promise<void> {
     const request = this.#requestFor(until);
     if (this.#cursor.window === null) this.#windowEnd = null;
-    else this.#windowEnd ??= (await this.#log.windowEnd(request)) ?? request.after;
+    else this.#windowEnd ??= await this.#log.windowEnd(request);
     const end = this.#windowEnd;
     const [page, look] = await Promise.all([
       end === null ? this.#log.firstPage(request) : this.#log.nextPage(request, end),

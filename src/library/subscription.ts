@@ -2,7 +2,7 @@
 //! keeps cursor and receipts.
 
 import { openClient } from "../adapters/postgres/client.ts";
-import { makeLog } from "../adapters/postgres/log.ts";
+import { makeLog, readingSession } from "../adapters/postgres/log.ts";
 import { keepListening, makeWakeupFlag } from "../adapters/postgres/wakeups.ts";
 import { decodeCursor } from "../core/cursor-codec.ts";
 import { messageOf } from "../core/errors.ts";
@@ -107,7 +107,7 @@ export const openSubscription = (
   };
   const listens = options.wakeups !== "poll";
   const stopped = new AbortController();
-  const session = { plan_cache_mode: "force_custom_plan", statement_timeout: serverTimeout(deadlineMs) };
+  const session = { ...readingSession, statement_timeout: serverTimeout(deadlineMs) };
   const client = openClient(target, { name, deadlineMs, ownConnection: listens, session });
   // A read that is on its way could keep us waiting until its deadline.
   stopped.signal.addEventListener("abort", () => void client.end(), { once: true });

@@ -3,7 +3,7 @@
 import { checkSchema, checkServer } from "../adapters/postgres/check-server.ts";
 import type { PostgresClient } from "../adapters/postgres/client.ts";
 import { migrations } from "../adapters/postgres/migrations.ts";
-import { isRetryable, messageOf, PgstreamError } from "../core/errors.ts";
+import { messageOf, PgstreamError } from "../core/errors.ts";
 import { keepTrying } from "../core/keep-trying.ts";
 import type { RoleContext } from "./role.ts";
 
@@ -11,8 +11,19 @@ const backoff = { delayMsMin: 100, delayMsMax: 5_000 };
 const logIntervalMs = 30_000;
 const silenceMs = 3_000;
 
+/** What the server answers for a login that the migrator has yet to make is the same as for a wrong password. */
+const isLoginRefused = (error: unknown): boolean =>
+  error instanceof PgstreamError && ["28P01", "28000"].includes(String(error.details["sqlstate"]));
+
+/** Null when waiting cannot help. */
+const obstacleOf = (error: unknown): string | null => {
+  if (isLoginRefused(error)) return "its login: the migrator has yet to make it, or its password is wrong";
+  return error instanceof PgstreamError && error.retryable ? `the database: ${error.code}` : null;
+};
+
 /**
- * Answers whether the database is ready; false when the signal aborted first.
+ * Answers whether the database is ready; false when the signal aborted first. A login that does not exist yet is waited
+ * for, so a wrong password shows in health and in the log, and does not end the role.
  * @param onWait told why it still waits
  * @throws PgstreamError what waiting cannot mend: `standby`, `unsafe_durability`, `schema_newer`, …
  */
@@ -30,8 +41,9 @@ export const waitForDatabase = async (
     return true;
   };
   const shouldRetry = (error: unknown): boolean => {
-    if (!isRetryable(error)) return false;
-    onWait(`waits for the database: ${error instanceof PgstreamError ? error.code : "internal"}`);
+    const obstacle = obstacleOf(error);
+    if (obstacle === null) return false;
+    onWait(`waits for ${obstacle}`);
     if (clock.now() - loggedAt >= logIntervalMs) {
       loggedAt = clock.now();
       logger.warn({ reason: messageOf(error) }, "waiting for the database");

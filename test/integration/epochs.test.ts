@@ -7,6 +7,7 @@ import { join } from "node:path";
 import postgres from "postgres";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
+import { sqlstateOf } from "../../src/adapters/postgres/sqlstate.ts";
 import { hasCode } from "../../src/core/errors.ts";
 import { migrate } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";
@@ -162,6 +163,30 @@ describe("mistake 10: the database is not the one it was", () => {
     await sql.end();
   }, 60_000);
 });
+
+test("a standby is refused, for its snapshots lack the running transactions; promoted, it is read", async () => {
+  await using server = await startOwnServer();
+  await migrate(server.url());
+  const before = connect(server.url());
+  await publish(before, "a");
+  await before.end();
+  await server.stop();
+  await Bun.write(join(server.dataDir, "standby.signal"), "");
+  await server.start();
+
+  const sql = connect(server.url());
+  expect(sqlstateOf(await caught(publish(sql, "refused")))).toBe("25006");
+  await using subscriber = subscribe({ database: server.url(), onEpochChange: "restart" });
+  await waitFor(() => subscriber.subscription.status().state === "retrying", {
+    what: "a subscription that waits",
+  });
+  expect(subscriber.subscription.status().reason).toContain("standby");
+  await sql`select pg_promote()`;
+  expect(await publish(sql, "b")).toBe(firstOfNextEpoch);
+  await waitFor(() => subscriber.ids.length > 0, { what: "the first event after the promotion" });
+  expect(subscriber.json).toEqual(['"b"']);
+  await sql.end();
+}, 60_000);
 
 describeOnPostgres([15], "another server", (version) => {
   const binDir = `/usr/lib/postgresql/${version}/bin`;

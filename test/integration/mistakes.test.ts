@@ -1,6 +1,7 @@
 //! What the proof of concept got wrong, by number. The others are tests of the same name where they belong: 3, 6, 7, 8 and 9
-//! in subscription-faults.test.ts, notify.test.ts and elysia-plugin.test.ts, 5 and 11 in test/system/process.test.ts, 10 in
-//! epochs.test.ts.
+//! in subscription-faults.test.ts, notify.test.ts and elysia-plugin.test.ts, 5 in test/system/verify.test.ts, 10 in
+//! epochs.test.ts, 11 in test/system/process.test.ts. Of 12, who may do what is in privileges.test.ts, and purging in small
+//! indexed steps in retention.test.ts.
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
@@ -8,13 +9,16 @@ import { join } from "node:path";
 import postgres from "postgres";
 
 import { migrations } from "../../src/adapters/postgres/migrations.ts";
+import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import { makeTemporaryFolder } from "../../src/adapters/runtime/temporary-folder.ts";
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
 import { hasCode } from "../../src/core/errors.ts";
 import type { ConsumerStore } from "../../src/core/store.ts";
+import { silent } from "../../src/library/defaults.ts";
 import { openStore } from "../../src/library/open-store.ts";
 import { openSubscription } from "../../src/library/subscription.ts";
-import { createLogDatabase } from "../support/log-database.ts";
+import { keepReceiptsShort } from "../../src/roles/keep-receipts-short.ts";
+import { createLogDatabase, openTestClient } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";
 import { subscribe } from "../support/subscriber.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -121,22 +125,44 @@ test("mistake 12: ids hold 64 bits, beyond what JavaScript's numbers do", async 
   await sql.end();
 });
 
-test("mistake 12: every timestamp has a zone, every column its name, and nothing grows for ever unindexed", async () => {
+test("mistake 12: every moment is stored with its zone, and every id of an event in 64 bits", async () => {
   await using database = await createLogDatabase();
   const sql = connect(database.url);
-  const columns = await sql<{ type: string }[]>`
+  const moments = await sql<{ type: string }[]>`
     select distinct data_type as type from information_schema.columns
-    where table_schema = 'pgstream' and (data_type like 'timestamp%' or column_name in ('id', 'event_id', 'last_id', 'first_id'))`;
-  expect(columns.map(({ type }) => type).toSorted()).toEqual([
-    "bigint",
-    "integer",
-    "timestamp with time zone",
-    "uuid",
-  ]);
-  const ids = await sql<{ type: string }[]>`
-    select data_type as type from information_schema.columns
-    where table_schema = 'pgstream' and table_name = 'events' and column_name = 'id'`;
-  expect(ids.map(({ type }) => type)).toEqual(["bigint"]);
+    where table_schema = 'pgstream' and (data_type like 'time%' or data_type = 'date' or column_name like '%\\_at')`;
+  expect(moments.map(({ type }) => type)).toEqual(["timestamp with time zone"]);
+  const ids = await sql<{ name: string; type: string }[]>`
+    select table_name || '.' || column_name as name, data_type as type from information_schema.columns
+    where table_schema = 'pgstream' and (column_name in ('first_id', 'last_id', 'event_id') or (table_name, column_name) = ('events', 'id'))`;
+  expect(ids.map(({ name }) => name)).toContain("events.id");
+  expect(ids.filter(({ type }) => type !== "bigint")).toEqual([]);
+  await sql.end();
+});
+
+test("mistake 12: receipts go once they are older than every event that lives, or than configured", async () => {
+  await using database = await createLogDatabase();
+  await using client = openTestClient(database.url);
+  const sql = connect(database.url);
+  await sql`update pgstream.segments set opened_at = now() - interval '3 days' where opened_at is not null`;
+  const ageAskedFor = async (ageMs: number | null): Promise<number> => {
+    const asked = Promise.withResolvers<number>();
+    const stopping = new AbortController();
+    const store = {
+      expireReceipts: async (age: number) => {
+        asked.resolve(age);
+        stopping.abort();
+        return await Promise.resolve(0);
+      },
+    } as Partial<ConsumerStore> as ConsumerStore;
+    await keepReceiptsShort({ store, client, clock: makeClock(), logger: silent, ageMs }, stopping.signal);
+    return await asked.promise;
+  };
+  const dayMs = 86_400_000;
+  const age = await ageAskedFor(null);
+  expect(age).toBeGreaterThan(3 * dayMs);
+  expect(age).toBeLessThan(3.5 * dayMs);
+  expect(await ageAskedFor(dayMs)).toBe(dayMs);
   await sql.end();
 });
 

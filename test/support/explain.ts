@@ -27,9 +27,9 @@ export interface Cost {
 const nodesOf = (node: PlanNode): readonly PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)];
 
 /** Runs the statement, parameters and all, under EXPLAIN. */
-export const costOf = async (
+export const costOf = async <Rows extends readonly postgres.MaybeRow[]>(
   client: PostgresClient,
-  statement: (sql: Sql) => postgres.PendingQuery<postgres.Row[]>,
+  statement: (sql: Sql) => postgres.PendingQuery<Rows>,
 ): Promise<Cost> => {
   const [row] = await client.run(
     (sql) => sql<{ "QUERY PLAN": readonly { readonly Plan: PlanNode }[] }[]>`

@@ -4,7 +4,7 @@
 
 import { applyMigrations } from "../../src/adapters/postgres/apply-migrations.ts";
 import { openClient, type PostgresClient, type PostgresTarget } from "../../src/adapters/postgres/client.ts";
-import { makeLog } from "../../src/adapters/postgres/log.ts";
+import { makeLog, readingSession } from "../../src/adapters/postgres/log.ts";
 import { migrations } from "../../src/adapters/postgres/migrations.ts";
 import { makeReader, type Reader, type ReaderOptions } from "../../src/core/reader.ts";
 import { startCursor } from "../../src/core/start.ts";
@@ -18,7 +18,7 @@ export const openTestClient = (url: string): PostgresClient =>
   openClient(targetOf(url), {
     name: "test",
     deadlineMs: 20_000,
-    session: { plan_cache_mode: "force_custom_plan" },
+    session: readingSession,
   });
 
 /** Brings an empty database into the state of a fresh installation. */

@@ -73,12 +73,13 @@ export const roll = async (session: Session): Promise<void> => {
   if (row?.rolled !== true) throw new Error("the log did not roll");
 };
 
-export const openReadBench = async (): Promise<ReadBench> => {
+/** @param existing a log to read from; without it, a new one is made and dropped in the end */
+export const openReadBench = async (existing?: string): Promise<ReadBench> => {
   await using opening = new AsyncDisposableStack();
-  const { url } = opening.use(await createLogDatabase());
+  const url = existing ?? opening.use(await createLogDatabase()).url;
   const client = opening.use(openTestClient(url));
   // A topic made by a transaction that is still open makes everybody else who publishes on it wait.
-  await client.run((sql) => sql`insert into pgstream.topics (name) values ('t')`);
+  await client.run((sql) => sql`insert into pgstream.topics (name) values ('t') on conflict do nothing`);
   const log = makeLog(client);
   const open = opening.move();
 

@@ -8,6 +8,8 @@ import { run } from "./support/processes.ts";
 import { eventCount, openStage, type Stage, takeStock, untilEvents, untilHandled } from "./support/stage.ts";
 
 const timeoutMs = 120_000;
+/** The example has a hundred policies, and every second event updates one of them. */
+const enough = 240;
 
 /** The set of events, the set of receipts and the documents: all say the same. */
 const expectEverythingHandled = async (stage: Stage): Promise<void> => {
@@ -17,12 +19,22 @@ const expectEverythingHandled = async (stage: Stage): Promise<void> => {
   const stock = await takeStock(stage);
   expect(stock.receiptIds).toEqual(stock.eventIds);
   expect(stock.courses).toHaveLength(stock.coursesCreated);
+  // Policies were updated more than once, so that their order matters.
+  expect(stock.policiesUpdated).toBeGreaterThan(stock.policies.length);
   expect(new Map(stock.courses.map((it) => [it["CourseId"], it] as const))).toEqual(
     new Map<unknown, Readonly<Record<string, unknown>>>([...stock.expected.courses] as never),
   );
   expect(new Map(stock.policies.map((it) => [it["PolicyId"], it] as const))).toEqual(
     new Map<unknown, Readonly<Record<string, unknown>>>([...stock.expected.policies] as never),
   );
+};
+
+/** Whom the server knows the roles as. */
+const loginsAtWork = async (stage: Stage): Promise<readonly string[]> => {
+  const rows = await stage.query<{ usename: string }>(
+    "select distinct usename from pg_stat_activity where application_name like 'pgstream %' order by 1",
+  );
+  return rows.map(({ usename }) => usename);
 };
 
 const consumerDown = async (mongo: TestMongo | null, signal: "SIGTERM" | "SIGKILL"): Promise<void> => {
@@ -37,10 +49,11 @@ const consumerDown = async (mongo: TestMongo | null, signal: "SIGTERM" | "SIGKIL
       async () => Number((await consumer.health())?.["consumer"]?.details["handledEvents"]) > 40,
       { what: "some handled events", deadlineMs: 30_000 },
     );
+    expect(await loginsAtWork(stage)).toEqual(["consumer", "producer", "purger"]);
     const code = await consumer.stop(signal);
     if (signal === "SIGTERM") expect(code).toBe(0);
   }
-  await untilEvents(stage, (await eventCount(stage)) + 100);
+  await untilEvents(stage, (await eventCount(stage)) + enough);
 
   await using consumer = await stage.start("consumer");
   await untilEvents(stage, (await eventCount(stage)) + 20);
@@ -54,30 +67,34 @@ const consumerDown = async (mongo: TestMongo | null, signal: "SIGTERM" | "SIGKIL
 const databaseDown = async (
   mongo: TestMongo | null,
   how: "stopped" | "killed",
-  stopsProducer: boolean,
+  endsProducer: NodeJS.Signals | null,
 ): Promise<void> => {
   await using stage = await openStage(mongo);
   await stage.migrate();
-  let producer = await stage.start("producer");
+  await using producers = new AsyncDisposableStack();
+  let producer = producers.use(await stage.start("producer"));
   await using consumer = await stage.start("consumer");
   await using purger = await stage.start("purger");
   await untilEvents(stage, 60);
 
-  if (stopsProducer) expect(await producer.stop("SIGTERM")).toBe(0);
+  if (endsProducer !== null) {
+    const code = await producer.stop(endsProducer);
+    if (endsProducer === "SIGTERM") expect(code).toBe(0);
+  }
   await (how === "stopped" ? stage.server.stop() : stage.server.kill());
   await waitFor(async () => (await consumer.health())?.["consumer"]?.ready === false, {
     what: "a consumer that says what it lacks",
     deadlineMs: 30_000,
   });
-  if (!stopsProducer) {
+  if (endsProducer === null) {
     await waitFor(async () => (await producer.health())?.["producer"]?.ready === false, {
       what: "a producer that says it repeats a batch",
       deadlineMs: 30_000,
     });
   }
   await stage.server.start();
-  if (stopsProducer) producer = await stage.start("producer");
-  await untilEvents(stage, (await eventCount(stage)) + 60);
+  if (endsProducer !== null) producer = producers.use(await stage.start("producer"));
+  await untilEvents(stage, (await eventCount(stage)) + enough);
 
   expect(await producer.stop("SIGTERM")).toBe(0);
   await untilHandled(stage, consumer);
@@ -94,15 +111,18 @@ const scenarios = (mongo: TestMongo | null): void => {
       timeoutMs,
     );
   }
-  for (const how of ["stopped", "killed"] as const) {
+  for (const [how, ending] of [
+    ["stopped", "SIGTERM"],
+    ["killed", "SIGKILL"],
+  ] as const) {
     test(
-      `scenario 2: the database is ${how}, the producer stopped before`,
-      async () => await databaseDown(mongo, how, true),
+      `scenario 2: the database is ${how}, the producer ended before (${ending})`,
+      async () => await databaseDown(mongo, how, ending),
       timeoutMs,
     );
     test(
       `scenario 2: the database is ${how}, the producer goes on and loses nothing`,
-      async () => await databaseDown(mongo, how, false),
+      async () => await databaseDown(mongo, how, null),
       timeoutMs,
     );
   }

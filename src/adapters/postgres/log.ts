@@ -1,12 +1,14 @@
 //! Reads the log: implements the port core/log.ts with SELECTs.
 //!
-//! Bounds and snapshots go in as parameters and every execution is planned anew (`plan_cache_mode`), so that the
-//! planner leaves out the segments below the bounds before it opens or locks them.
+//! Bounds and snapshots go in as parameters and every execution is planned anew, so that the planner leaves out the
+//! segments below the bounds before it opens or locks them.
 
 import { PgstreamError } from "../../core/errors.ts";
 import type { EpochState, Log, Look, LookRequest, Page, PageRequest, PurgedTopic } from "../../core/log.ts";
 import { parseSnapshot } from "../../core/snapshot.ts";
+import type { Bound } from "../../core/tick-bounds.ts";
 import type { PostgresClient } from "./client.ts";
+import { epochColumns } from "./epoch-columns.ts";
 import { makeLogStarts } from "./log-starts.ts";
 import {
   type EventColumns,
@@ -16,6 +18,17 @@ import {
   selectWindowEnd,
 } from "./select-events.ts";
 import { type LookColumns, selectLook } from "./select-look.ts";
+
+/**
+ * Settings of a session that reads. Everything it asks for has its index, and tables may be so new that they have no
+ * statistics. Without bitmap scans pages then come off the primary key in order all the same: else every page would
+ * collect the rest of its window anew, and sort it. Without sequential scans an idle look does not go through all topics.
+ */
+export const readingSession = {
+  plan_cache_mode: "force_custom_plan",
+  enable_bitmapscan: "off",
+  enable_seqscan: "off",
+} as const;
 
 interface EpochColumns {
   readonly standby: boolean;
@@ -69,15 +82,16 @@ const purgedOf = (row: PurgedColumns): PurgedTopic => ({
   done: row.done,
 });
 
+const boundOf = (xid: string | null, lastId: bigint | null): Bound | null =>
+  xid === null || lastId === null ? null : { xid: BigInt(xid), lastId };
+
 const lookOf = (row: LookColumns): Look => ({
   epoch: epochOf(row),
   current: parseSnapshot(row.current),
   newestXid: row.newest_xid === null ? null : BigInt(row.newest_xid),
   tick: row.tick === null ? null : parseSnapshot(row.tick),
-  bound:
-    row.bound_xid === null || row.bound_id === null
-      ? null
-      : { xid: BigInt(row.bound_xid), lastId: row.bound_id },
+  bound: boundOf(row.bound_xid, row.bound_id),
+  lateBound: boundOf(row.late_bound_xid, row.late_bound_id),
   purge: row.purge,
   topics: row.topics === null ? [] : (JSON.parse(row.topics) as { id: number; name: string }[]),
   newestTopicXid: row.newest_topic_xid === null ? null : BigInt(row.newest_topic_xid),
@@ -92,14 +106,7 @@ export const makeLog = (client: PostgresClient): Log => ({
   epoch: async () => {
     const [row] = await client.run(
       (sql) => sql<EpochColumns[]>`
-        select pg_is_in_recovery() as standby, e.number, e.id, e.first_id, e.snapshot::text as snapshot,
-          case when pg_is_in_recovery() then false else
-            (e.system_identifier, e.timeline, e.database_oid, e.events_oid) = (
-              (select system_identifier from pg_control_system()),
-              ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer,
-              (select oid from pg_database where datname = current_database()),
-              'pgstream.events'::regclass::oid)
-          end as running
+        select ${epochColumns(sql)}
         from pgstream.epochs e order by e.number desc limit 1`,
     );
     if (row === undefined) return missing();
@@ -121,7 +128,10 @@ export const makeLog = (client: PostgresClient): Log => ({
 
   firstPage: async (request) => pageOf(await client.run((sql) => selectFirstPage(sql, request)), request),
 
-  windowEnd: async (request) => (await client.run((sql) => selectWindowEnd(sql, request)))[0]?.id ?? null,
+  windowEnd: async (request) => {
+    const [row] = await client.run((sql) => selectWindowEnd(sql, request));
+    return row ?? { late: null, main: null };
+  },
 
   nextPage: async (request, end) =>
     pageOf(await client.run((sql) => selectNextPage(sql, request, end)), request),

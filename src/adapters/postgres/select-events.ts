@@ -2,7 +2,7 @@
 //! without data, so that the caller knows that there is more.
 
 import type { EventRow } from "../../core/event.ts";
-import type { PageRequest } from "../../core/log.ts";
+import type { PageRequest, WindowEnd } from "../../core/log.ts";
 import { formatSnapshot } from "../../core/snapshot.ts";
 import type { Sql } from "./client.ts";
 
@@ -29,21 +29,27 @@ export const eventRowOf = (row: EventColumns): EventRow => ({
 const wanted = (sql: Sql, topicIds: readonly number[] | null) =>
   topicIds === null ? sql`` : sql`and topic_id = any(${`{${topicIds.join(",")}}`}::text::integer[])`;
 
-/** The window by xid: late commits, and the main part behind them. */
-const windowByXid = (sql: Sql, request: PageRequest) => {
-  const { since, until, after, late, lateBound, mainBound, topicIds } = request;
-  const floor = (bound: bigint): bigint => (bound > after ? bound : after);
-  const main = sql`
-    select id, topic_id, created_at, key, type, headers, data from pgstream.events
-    where id > ${floor(mainBound)}
-      and xid >= ${String(since.xmax)}::text::xid8 and xid < ${String(until.xmax)}::text::xid8
-      and pg_visible_in_snapshot(xid, ${formatSnapshot(until)}::text::pg_snapshot) ${wanted(sql, topicIds)}`;
-  if (late.length === 0) return main;
-  return sql`
-    select id, topic_id, created_at, key, type, headers, data from pgstream.events
-    where id > ${floor(lateBound)} and xid = any(${`{${late.join(",")}}`}::text::xid8[]) ${wanted(sql, topicIds)}
-    union all ${main}`;
-};
+const greatest = (first: bigint, ...others: readonly (bigint | null)[]): bigint =>
+  others.reduce<bigint>((most, it) => (it !== null && it > most ? it : most), first);
+
+const columns = (sql: Sql) => sql`id, topic_id, created_at, key, type, headers, data`;
+
+/** The part of a window that were running before: late commits. */
+const lateByXid = (sql: Sql, { after, late, lateBound, topicIds }: PageRequest) => sql`
+  select ${columns(sql)} from pgstream.events
+  where id > ${greatest(after, lateBound)} and xid = any(${`{${late.join(",")}}`}::text::xid8[]) ${wanted(sql, topicIds)}`;
+
+/** The rest of it. */
+const mainByXid = (sql: Sql, { since, until, after, mainBound, topicIds }: PageRequest) => sql`
+  select ${columns(sql)} from pgstream.events
+  where id > ${greatest(after, mainBound)}
+    and xid >= ${String(since.xmax)}::text::xid8 and xid < ${String(until.xmax)}::text::xid8
+    and pg_visible_in_snapshot(xid, ${formatSnapshot(until)}::text::pg_snapshot) ${wanted(sql, topicIds)}`;
+
+const windowByXid = (sql: Sql, request: PageRequest) =>
+  request.late.length === 0
+    ? mainByXid(sql, request)
+    : sql`${lateByXid(sql, request)} union all ${mainByXid(sql, request)}`;
 
 /** The outer columns of a page, over a subquery \`page\` in the order of ids. */
 const weighed = (sql: Sql, bytesMax: number) => sql`
@@ -56,18 +62,33 @@ export const selectFirstPage = (sql: Sql, request: PageRequest) => sql<EventColu
   from (select * from (${windowByXid(sql, request)}) w order by w.id limit ${request.eventsMax}) page
   order by page.id`;
 
-export const selectWindowEnd = (sql: Sql, request: PageRequest) => sql<{ id: bigint | null }[]>`
-  select max(w.id) as id from (${windowByXid(sql, request)}) w`;
+/** `offset 0` keeps the planner from looking for the greatest id by walking backwards from the end of the log. */
+export const selectWindowEnd = (sql: Sql, request: PageRequest) => sql<WindowEnd[]>`
+  select
+    ${request.late.length === 0 ? sql`null::bigint` : sql`(select max(w.id) from (${lateByXid(sql, request)} offset 0) w)`} as late,
+    (select max(w.id) from (${mainByXid(sql, request)} offset 0) w) as main`;
 
 /** Only functions of xid, no range: the planner then walks the primary key, and no page reads the window anew. */
-export const selectNextPage = (sql: Sql, request: PageRequest, end: bigint) => sql<EventColumns[]>`
-  ${weighed(sql, request.bytesMax)}
-  from (
-    select * from pgstream.events
-    where id > ${request.after} and id <= ${end}
-      and pg_visible_in_snapshot(xid, ${formatSnapshot(request.until)}::text::pg_snapshot)
-      and not pg_visible_in_snapshot(xid, ${formatSnapshot(request.since)}::text::pg_snapshot)
-      ${wanted(sql, request.topicIds)}
-    order by id limit ${request.eventsMax}
-  ) page
-  order by page.id`;
+const windowById = (sql: Sql, request: PageRequest, after: bigint, end: bigint | null) => sql`
+  select ${columns(sql)} from pgstream.events
+  where id > ${after} and id <= ${end ?? after}
+    and pg_visible_in_snapshot(xid, ${formatSnapshot(request.until)}::text::pg_snapshot)
+    and not pg_visible_in_snapshot(xid, ${formatSnapshot(request.since)}::text::pg_snapshot)
+    ${wanted(sql, request.topicIds)}`;
+
+/**
+ * Two stretches of ids: up to where the late commits end, and from where the main part begins. What lies between them may
+ * be all that happened while a transaction was open, and is not walked through.
+ */
+export const selectNextPage = (sql: Sql, request: PageRequest, end: WindowEnd) => {
+  const { after, mainBound, eventsMax, bytesMax } = request;
+  const main = windowById(sql, request, greatest(after, mainBound, end.late), end.main);
+  const late = windowById(sql, request, after, end.late);
+  return sql<EventColumns[]>`
+    ${weighed(sql, bytesMax)}
+    from (
+      select * from (${end.late !== null && end.late > after ? sql`${late} union all ${main}` : main}) w
+      order by w.id limit ${eventsMax}
+    ) page
+    order by page.id`;
+};

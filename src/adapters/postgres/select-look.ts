@@ -2,8 +2,9 @@
 //! buffers, whatever the number of topics, segments and ticks.
 
 import type { LookRequest } from "../../core/log.ts";
-import { formatSnapshot } from "../../core/snapshot.ts";
+import { formatSnapshot, xmin } from "../../core/snapshot.ts";
 import type { Sql } from "./client.ts";
+import { epochColumns } from "./epoch-columns.ts";
 
 export interface LookColumns {
   readonly standby: boolean;
@@ -17,6 +18,8 @@ export interface LookColumns {
   readonly tick: string | null;
   readonly bound_xid: string | null;
   readonly bound_id: bigint | null;
+  readonly late_bound_xid: string | null;
+  readonly late_bound_id: bigint | null;
   readonly purge: bigint;
   readonly topics: string | null;
   readonly newest_topic_xid: string | null;
@@ -25,16 +28,8 @@ export interface LookColumns {
 /** xids and snapshots travel as text: the driver need not know their types. */
 export const selectLook = (sql: Sql, { since, epoch, bound, topicsSince }: LookRequest) => sql<LookColumns[]>`
   select
-    pg_is_in_recovery() as standby,
+    ${epochColumns(sql)},
     pg_current_snapshot()::text as current,
-    e.number, e.id, e.first_id, e.snapshot::text as snapshot,
-    case when pg_is_in_recovery() then false else
-      (e.system_identifier, e.timeline, e.database_oid, e.events_oid) = (
-        (select system_identifier from pg_control_system()),
-        ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer,
-        (select oid from pg_database where datname = current_database()),
-        'pgstream.events'::regclass::oid)
-    end as running,
     -- Qualified in \`order by\`: the bare name would be the output column, the text.
     (select events.xid::text from pgstream.events
      where id > ${bound} and xid >= ${String(since.xmax)}::text::xid8
@@ -42,10 +37,17 @@ export const selectLook = (sql: Sql, { since, epoch, bound, topicsSince }: LookR
     tick.snapshot as tick,
     bound.xid as bound_xid,
     bound.last_id as bound_id,
+    late_bound.xid as late_bound_xid,
+    late_bound.last_id as late_bound_id,
     coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0) as purge,
-    (select json_agg(json_build_object('id', t.id, 'name', t.name))::text from pgstream.topics t
-     where t.xid >= ${String(topicsSince.xmax)}::text::xid8
-        or t.xid = any(${`{${topicsSince.xip.join(",")}}`}::text::xid8[])) as topics,
+    (select json_agg(json_build_object('id', t.id, 'name', t.name))::text from (
+      select id, name from pgstream.topics where xid >= ${String(topicsSince.xmax)}::text::xid8
+      union all
+      -- Of those that were running, only the ones that have committed: hundreds may run, and none has made a topic.
+      select id, name from pgstream.topics where xid = any(array(
+        select x from pg_snapshot_xip(${formatSnapshot(topicsSince)}::text::pg_snapshot) x
+        where pg_visible_in_snapshot(x, pg_current_snapshot())))
+    ) t) as topics,
     (select t.xid::text from pgstream.topics t order by t.xid desc limit 1) as newest_topic_xid
   from (select * from pgstream.epochs order by number desc limit 1) e
   left join lateral (
@@ -69,4 +71,9 @@ export const selectLook = (sql: Sql, { since, epoch, bound, topicsSince }: LookR
     select t.xid::text, t.last_id from pgstream.ticks t
     where t.epoch = ${epoch.number} and t.xid <= ${String(since.xmax)}::text::xid8
     order by t.xid desc limit 1
-  ) bound on true`;
+  ) bound on true
+  left join lateral (
+    select t.xid::text, t.last_id from pgstream.ticks t
+    where t.epoch = ${epoch.number} and t.xid <= ${String(xmin(since))}::text::xid8
+    order by t.xid desc limit 1
+  ) late_bound on true`;

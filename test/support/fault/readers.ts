@@ -3,7 +3,7 @@
 import type postgres from "postgres";
 
 import { openClient, type PostgresTarget } from "../../../src/adapters/postgres/client.ts";
-import { makeLog } from "../../../src/adapters/postgres/log.ts";
+import { makeLog, readingSession } from "../../../src/adapters/postgres/log.ts";
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
 import type { Cursor } from "../../../src/core/cursor.ts";
 import type { Log } from "../../../src/core/log.ts";
@@ -39,7 +39,7 @@ export const runReader = async (options: ReaderOptions): Promise<Delivered[]> =>
   await using client = openClient(options.target, {
     name: "fault reader",
     deadlineMs: 20_000,
-    session: { plan_cache_mode: "force_custom_plan" },
+    session: readingSession,
   });
   const plain = makeLog(client);
   const log = options.spoil?.(plain, options.sql) ?? plain;

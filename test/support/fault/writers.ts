@@ -157,7 +157,9 @@ export const runWriter = async (sql: Connection, worker: number, options: Writer
       for (const it of pending ?? []) options.history.committed.set(it.id, { ...it, committedAt });
       count(options.history, pending === null ? `${name} rolled back` : name);
     } catch (error) {
-      options.history.refused.push(`${name}: ${String(error)} ${error instanceof postgres.PostgresError ? (error.detail ?? "") : ""}`);
+      options.history.refused.push(
+        `${name}: ${String(error)} ${error instanceof postgres.PostgresError ? (error.detail ?? "") : ""}`,
+      );
     }
   }
 };

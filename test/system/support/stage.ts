@@ -58,7 +58,7 @@ export const openStage = async (mongo: TestMongo | null): Promise<Stage> => {
     ROLES: role,
     DATABASE_URL: role === "migrator" ? server.url(database) : loginUrl(role),
     ...(role === "migrator" ? { CREATE_LOGINS: "on", DEDICATED_DATABASE: "on", ...passwords } : {}),
-    ...(role === "producer" ? { PRODUCE_INTERVAL: "20ms" } : {}),
+    ...(role === "producer" ? { PRODUCE_INTERVAL: "10ms" } : {}),
     ...(role === "consumer" ? { STORE_URL: storeUrl, LEASE_TTL: "2s" } : {}),
     ...(role === "purger" ? { PURGE_SCHEDULE: "* * * * * *" } : {}),
   });
@@ -142,6 +142,7 @@ export const takeStock = async (stage: Stage) => {
       courses: await documentsOf(store, "courses"),
       policies: await documentsOf(store, "policies"),
       coursesCreated: events.filter(({ type }) => type === "CourseCreated").length,
+      policiesUpdated: events.filter(({ type }) => type === "PolicyUpdated").length,
     };
   } finally {
     await store.close();

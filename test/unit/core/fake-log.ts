@@ -1,8 +1,8 @@
 //! The log as a model: transactions that draw xids and ids, run, commit and roll back; ticks; purges; epochs.
 
 import type { EventRow } from "../../../src/core/event.ts";
-import type { Epoch, Log, Look, Page, PageRequest, PurgedTopic } from "../../../src/core/log.ts";
-import { isAhead, makeSnapshot, sees, type Snapshot, type Xid } from "../../../src/core/snapshot.ts";
+import type { Epoch, Log, Look, Page, PageRequest, PurgedTopic, WindowEnd } from "../../../src/core/log.ts";
+import { isAhead, makeSnapshot, sees, type Snapshot, type Xid, xmin } from "../../../src/core/snapshot.ts";
 import type { Bound } from "../../../src/core/tick-bounds.ts";
 
 interface Row {
@@ -149,9 +149,14 @@ class FakeDatabase {
     );
   }
 
-  between({ since, until, after, topicIds }: PageRequest, end: bigint): Row[] {
+  /** As Postgres walks it: by id, in two stretches, without what lies between them. */
+  between({ since, until, after, mainBound, topicIds }: PageRequest, end: WindowEnd): Row[] {
+    const main = [after, mainBound, end.late ?? 0n].reduce((a, b) => (a > b ? a : b));
     return this.#wanted(topicIds).filter(
-      (row) => row.id > after && row.id <= end && sees(until, row.xid) && !sees(since, row.xid),
+      (row) =>
+        ((row.id > after && row.id <= (end.late ?? 0n)) || (row.id > main && row.id <= (end.main ?? 0n))) &&
+        sees(until, row.xid) &&
+        !sees(since, row.xid),
     );
   }
 
@@ -208,6 +213,7 @@ const logOf = (database: FakeDatabase): Log => ({
       newestXid: greatest(rows.filter((it) => it.id > bound && it.xid >= since.xmax).map((it) => it.xid)),
       tick: ticks.find((it) => it.xid >= since.xmax && isAhead(it.snapshot, since))?.snapshot ?? null,
       bound: ticks.findLast((it) => it.xid <= since.xmax) ?? null,
+      lateBound: ticks.findLast((it) => it.xid <= xmin(since)) ?? null,
       purge: BigInt(database.purges.length),
       topics: topics.filter((it) => !sees(topicsSince, it.xid)),
       newestTopicXid: greatest(topics.map((it) => it.xid)),
@@ -219,7 +225,11 @@ const logOf = (database: FakeDatabase): Log => ({
   },
   windowEnd: async (request) => {
     await database.called("windowEnd");
-    return database.window(request).at(-1)?.id ?? null;
+    const rows = database.window(request);
+    return {
+      late: rows.findLast((row) => request.late.includes(row.xid))?.id ?? null,
+      main: rows.findLast((row) => !request.late.includes(row.xid))?.id ?? null,
+    };
   },
   nextPage: async (request, end) => {
     await database.called("nextPage");

@@ -1,0 +1,14 @@
+//! What is asked of the newest epoch, wherever it is asked: over the row `e` of pgstream.epochs.
+
+import type { Sql } from "./client.ts";
+
+/** Also whether the server is still the one that the epoch was opened on. */
+export const epochColumns = (sql: Sql) => sql`
+  pg_is_in_recovery() as standby, e.number, e.id, e.first_id, e.snapshot::text as snapshot,
+  case when pg_is_in_recovery() then false else
+    (e.system_identifier, e.timeline, e.database_oid, e.events_oid) = (
+      (select system_identifier from pg_control_system()),
+      ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer,
+      (select oid from pg_database where datname = current_database()),
+      'pgstream.events'::regclass::oid)
+  end as running`;

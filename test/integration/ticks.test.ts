@@ -1,0 +1,130 @@
+//! What a tick claims is true only when it is taken in the right order, in a transaction of its own, one after the other.
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+
+import { sqlstateOf } from "../../src/adapters/postgres/sqlstate.ts";
+import { caught } from "../support/migrator.ts";
+import {
+  openReadBench,
+  publish,
+  publishMany,
+  type ReadBench,
+  type Session,
+  takeXid,
+} from "../support/read-bench.ts";
+
+let bench: ReadBench;
+let a: Session;
+let b: Session;
+beforeEach(async () => {
+  bench = await openReadBench();
+  [a, b] = [bench.session(), bench.session()];
+});
+afterEach(async () => {
+  await bench[Symbol.asyncDispose]();
+});
+
+const tick = async (session: Session): Promise<boolean> =>
+  (await session<{ ticked: boolean }[]>`select pgstream.tick() as ticked`)[0]?.ticked === true;
+
+interface Tick {
+  readonly xid: bigint;
+  readonly xmax: bigint;
+  readonly last_id: bigint;
+}
+
+const ticks = async (): Promise<readonly Tick[]> => {
+  const rows = await b<{ xid: string; xmax: string; last_id: string }[]>`
+    select xid::text as xid, pg_snapshot_xmax(snapshot)::text as xmax, last_id from pgstream.ticks t order by t.xid`;
+  return rows.map((row) => ({ xid: BigInt(row.xid), xmax: BigInt(row.xmax), last_id: BigInt(row.last_id) }));
+};
+
+test("a tick is taken when ids were handed out since the last one, else not", async () => {
+  expect(await tick(a)).toBe(false);
+  await publish(a);
+  expect(await tick(a)).toBe(true);
+  expect(await tick(a)).toBe(false);
+  await a`begin`;
+  await publish(a);
+  await a`rollback`;
+  expect(await tick(b)).toBe(true);
+  expect((await ticks()).map((it) => it.last_id)).toEqual([1n, 2n]);
+});
+
+test("a transaction that has an xid already is refused: what the tick claims of ids would be false", async () => {
+  await a`begin`;
+  await takeXid(a);
+  await publishMany(b, 8);
+  expect(sqlstateOf(await caught(tick(a)))).toBe("PS007");
+  await a`rollback`;
+  await a`begin`;
+  await publish(a);
+  expect(sqlstateOf(await caught(tick(a)))).toBe("PS007");
+  await a`rollback`;
+  expect(await ticks()).toEqual([]);
+  expect(await (await bench.reader()).read()).toHaveLength(8);
+});
+
+test.each(["repeatable read", "serializable"])(
+  "a transaction in %s is refused: its snapshot is older than the ids",
+  async (level) => {
+    await publish(b);
+    await a.unsafe(`begin isolation level ${level}`);
+    await a`select count(*) from pgstream.topics`;
+    expect(sqlstateOf(await caught(tick(a)))).toBe("PS007");
+    await a`rollback`;
+  },
+);
+
+test("two are never taken in parallel: while one is open the other says no, and waits for nobody", async () => {
+  await publish(a);
+  await a`begin`;
+  expect(await tick(a)).toBe(true);
+  await publish(b);
+  expect(await tick(b)).toBe(false);
+  await a`commit`;
+  expect(await tick(b)).toBe(true);
+  const [first, second] = await ticks();
+  expect(second?.xid).toBeGreaterThan(first?.xid ?? 0n);
+  expect(second?.last_id).toBeGreaterThan(first?.last_id ?? 0n);
+});
+
+test("a tick does not see itself, and an event published behind it in its own transaction is not lost", async () => {
+  await publish(a);
+  await a`begin`;
+  expect(await tick(a)).toBe(true);
+  const own = await publish(a);
+  const other = await publish(b);
+  const reader = await bench.reader({ pageEventsMax: 1, batchEventsMax: 1 });
+  expect(await reader.read()).toEqual([1n, other]);
+  await a`commit`;
+  expect(await reader.read()).toEqual([own]);
+  for (const { xid, xmax } of await ticks()) expect(xid).toBeGreaterThanOrEqual(xmax);
+});
+
+test("a server that is not the one of the newest epoch takes none: the first publish opens the new one", async () => {
+  await publish(a);
+  await a`update pgstream.epochs set timeline = timeline + 100`;
+  expect(await tick(a)).toBe(false);
+  await publish(a);
+  expect(await tick(a)).toBe(true);
+});
+
+test("a catch-up goes from tick to tick, so that no window is long however far behind it is", async () => {
+  for (let n = 0; n < 5; n += 1) {
+    await publishMany(a, 100);
+    expect(await tick(a)).toBe(true);
+  }
+  await publishMany(a, 30);
+  const sizes: number[] = [];
+  const log = {
+    ...bench.log,
+    firstPage: async (...request: Parameters<ReadBench["log"]["firstPage"]>) => {
+      const page = await bench.log.firstPage(...request);
+      sizes.push(page.rows.length);
+      return page;
+    },
+  };
+  expect(await (await bench.reader({ log })).read()).toHaveLength(530);
+  expect(sizes).toEqual([100, 100, 100, 100, 100, 30]);
+});

@@ -25,7 +25,14 @@ export interface Stage extends AsyncDisposable {
   readonly storeUrl: string;
   /** A role's settings: its own login, never the superuser's. */
   readonly settings: (role: "migrator" | "producer" | "consumer" | "purger") => Settings;
-  readonly start: (role: "producer" | "consumer" | "purger", more?: Settings) => Promise<Process>;
+  /** Ends with the stage at the latest. */
+  readonly start: (
+    role: "migrator" | "producer" | "consumer" | "purger",
+    more?: Settings,
+  ) => Promise<Process>;
+  /** An empty database, as an administrator hands it out. */
+  readonly createDatabase: () => Promise<void>;
+  /** Creates the database, and in it the log and the logins. */
   readonly migrate: () => Promise<void>;
   readonly query: <T extends object>(text: string) => Promise<readonly T[]>;
   readonly openStore: () => Promise<ConsumerStore>;
@@ -62,16 +69,20 @@ export const openStage = async (mongo: TestMongo | null): Promise<Stage> => {
     ...(role === "consumer" ? { STORE_URL: storeUrl, LEASE_TTL: "2s" } : {}),
     ...(role === "purger" ? { PURGE_SCHEDULE: "* * * * * *" } : {}),
   });
+  const createDatabase = async (): Promise<void> => {
+    const admin = postgres(server.url(), { max: 1, onnotice: () => {} });
+    await admin.unsafe(`create database ${database}`);
+    await admin.end();
+  };
   const kept = opened.move();
   return {
     server,
     storeUrl,
     settings,
-    start: async (role, more = {}) => await start({ ...settings(role), ...more }),
+    start: async (role, more = {}) => kept.use(await start({ ...settings(role), ...more })),
+    createDatabase,
     migrate: async () => {
-      const admin = postgres(server.url(), { max: 1, onnotice: () => {} });
-      await admin.unsafe(`create database ${database}`);
-      await admin.end();
+      await createDatabase();
       const { code, output } = await run(settings("migrator"));
       if (code !== 0) throw new Error(output);
     },

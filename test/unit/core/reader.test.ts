@@ -90,10 +90,10 @@ const runHistory = async (seed: number): Promise<number> => {
   return delivered.length;
 };
 
-test("in 1,000 random histories nothing is lost, repeated or out of order, wherever the reader stops and goes on", async () => {
+test("in 200 random histories nothing is lost, repeated or out of order, wherever the reader stops and goes on", async () => {
   const { integer } = makeRandom("histories");
   let events = 0;
-  for (let n = 0; n < 1_000; n += 1) {
+  for (let n = 0; n < 200; n += 1) {
     const seed = integer(0, 2 ** 31);
     try {
       events += await runHistory(seed);
@@ -101,7 +101,7 @@ test("in 1,000 random histories nothing is lost, repeated or out of order, where
       throw new Error(`history ${seed}`, { cause: error });
     }
   }
-  expect(events).toBeGreaterThan(5_000);
+  expect(events).toBeGreaterThan(1_000);
 });
 
 describe("an idle reader", () => {

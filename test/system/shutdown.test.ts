@@ -1,0 +1,98 @@
+//! How the process ends: in the middle of its work, in the middle of an outage, and before it has begun.
+
+import { describe, expect, test } from "bun:test";
+
+import { waitFor } from "../support/wait-for.ts";
+import { run } from "./support/processes.ts";
+import { openStage, takeStock, untilEvents, untilHandled } from "./support/stage.ts";
+
+const timeoutMs = 60_000;
+
+describe("SIGTERM", () => {
+  test(
+    "in the middle of a catch-up: the batch in hand is finished, nothing else is begun, and the next start goes on there",
+    async () => {
+      await using stage = await openStage(null);
+      await stage.migrate();
+      const producer = await stage.start("producer", { PRODUCE_COUNT: "20000", PRODUCE_INTERVAL: "0ms" });
+      expect(await producer.exited).toBe(0);
+
+      const first = await stage.start("consumer", { BATCH_EVENTS_MAX: "5" });
+      await waitFor(
+        async () => Number((await first.health())?.["consumer"]?.details["handledEvents"]) >= 100,
+        { what: "a consumer in the middle", pollIntervalMs: 1 },
+      );
+      expect(await first.stop("SIGTERM")).toBe(0);
+      const stopped = await takeStock(stage);
+      expect(stopped.receiptIds.length).toBeWithin(100, 20_000);
+      expect(stopped.receiptIds.length % 5).toBe(0);
+      expect(stopped.receiptIds).toEqual(stopped.eventIds.slice(0, stopped.receiptIds.length));
+      const verified = await run(stage.settings("consumer"), "verify");
+      expect(verified.output).toContain(`still to come: ${20_000 - stopped.receiptIds.length}\n`);
+      expect(verified.code).toBe(0);
+
+      const second = await stage.start("consumer");
+      await untilHandled(stage, second);
+      const handled = (await second.health())?.["consumer"]?.details["handledEvents"];
+      expect(handled).toBe(20_000 - stopped.receiptIds.length);
+      const stock = await takeStock(stage);
+      expect(stock.receiptIds).toEqual(stock.eventIds);
+    },
+    timeoutMs,
+  );
+
+  test(
+    "in the middle of an outage ends every role within SHUTDOWN_TIMEOUT; what the producer could not publish is said",
+    async () => {
+      await using stage = await openStage(null);
+      await stage.migrate();
+      const consumer = await stage.start("consumer");
+      const purger = await stage.start("purger");
+      const producer = await stage.start("producer", { SHUTDOWN_TIMEOUT: "1s" });
+      await untilEvents(stage, 10);
+      await stage.server.kill();
+      for (const [role, process] of Object.entries({ consumer, producer })) {
+        await waitFor(async () => (await process.health())?.[role]?.ready === false, {
+          what: `a ${role} that knows of the outage`,
+          deadlineMs: 20_000,
+        });
+      }
+      expect(await consumer.stop("SIGTERM")).toBe(0);
+      expect(await purger.stop("SIGTERM")).toBe(0);
+      // The batch in hand is unknown, and was not acknowledged to anybody: no failure of the role.
+      expect(await producer.stop("SIGTERM")).toBe(0);
+      expect(producer.output()).toContain("stopped before the database had answered");
+    },
+    timeoutMs,
+  );
+});
+
+describe("what cannot begin", () => {
+  test("a port that is taken: exit code 2 and one line", async () => {
+    using taken = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response() });
+    const { code, output } = await run({
+      ROLES: "producer",
+      PORT: String(taken.port),
+      DATABASE_URL: "postgres://nobody@127.0.0.1:1/nowhere",
+    });
+    expect(code).toBe(2);
+    expect(output).toMatch(/^pgstream: PORT: [^\n]+\n$/);
+  });
+
+  test("a wrong setting: exit code 2 and one line, which says how to mend it and shows no secret", async () => {
+    const { code, output } = await run({ ROLES: "consumer", DATABASE_URL: "postgres://me:hush@hush@h/db" });
+    expect(code).toBe(2);
+    expect(output).toMatch(/^pgstream: DATABASE_URL: [^\n]+\n$/);
+    expect(output).not.toContain("hush");
+  });
+
+  test("a store that refuses: exit code 1, and the log says the role and the code", async () => {
+    const { code, output } = await run({
+      ROLES: "consumer",
+      DATABASE_URL: "postgres://nobody@127.0.0.1:1/nowhere",
+      STORE_URL: "sqlite:/nonexistent/folder/consumer.sqlite",
+    });
+    expect(code).toBe(1);
+    expect(output).toMatch(/"level":"error".*"role":"consumer","code":"store_\w+"/);
+  });
+});

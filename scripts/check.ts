@@ -32,7 +32,14 @@ const steps: readonly Step[] = [
   { name: "unused", command: tool("knip", "--no-config-hints") },
   {
     name: "unit tests",
-    command: [process.execPath, "test", "--only-failures", "test/unit", "test/tidy.test.ts"],
+    command: [
+      process.execPath,
+      "test",
+      "--only-failures",
+      "--timeout=60000",
+      "test/unit",
+      "test/tidy.test.ts",
+    ],
   },
 ];
 

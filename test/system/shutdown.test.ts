@@ -86,13 +86,13 @@ describe("what cannot begin", () => {
     expect(output).not.toContain("hush");
   });
 
-  test("a store that refuses: exit code 1, and the log says the role and the code", async () => {
+  test("a store that cannot be had: exit code 2, and the log says the role and the code", async () => {
     const { code, output } = await run({
       ROLES: "consumer",
       DATABASE_URL: "postgres://nobody@127.0.0.1:1/nowhere",
       STORE_URL: "sqlite:/nonexistent/folder/consumer.sqlite",
     });
-    expect(code).toBe(1);
-    expect(output).toMatch(/"level":"error".*"role":"consumer","code":"store_\w+"/);
+    expect(code).toBe(2);
+    expect(output).toMatch(/"level":"error".*"role":"consumer","code":"invalid_config"/);
   });
 });

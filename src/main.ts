@@ -44,6 +44,15 @@ const watchProcess = (logger: Logger): AbortSignal => {
   return stopping.signal;
 };
 
+/** Whoever stops reading, as `head` does, has what they wanted: no failure of ours. */
+const endOutput = async (out: Bun.FileSink): Promise<void> => {
+  try {
+    await out.end();
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EPIPE")) throw error;
+  }
+};
+
 const run = async (commands: Commands): Promise<number> => {
   refuseHostileEnvironment(process.env, { compiled: Bun.isStandaloneExecutable });
   const wish = readCommandLine(process.argv.slice(2), { version, commands });
@@ -71,7 +80,7 @@ const run = async (commands: Commands): Promise<number> => {
     const command = await entry.load();
     return await command(config, { version, logger, clock: makeClock(), signal, print, show });
   } finally {
-    await out.end();
+    await endOutput(out);
   }
 };
 

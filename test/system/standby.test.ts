@@ -1,10 +1,11 @@
 //! Two consumers on one store, as by `--scale web_consumer=2`: one works, the other stands by.
 
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 
 import { waitFor } from "../support/wait-for.ts";
 import { type Process, run } from "./support/processes.ts";
-import { openStage, takeStock, untilHandled } from "./support/stage.ts";
+import { eventCount, openStage, type Stage, takeStock, untilEvents, untilHandled } from "./support/stage.ts";
 
 const stateOf = async (consumer: Process): Promise<unknown> =>
   (await consumer.health())?.["consumer"]?.details["state"];
@@ -19,6 +20,28 @@ const untilStandby = async (consumer: Process): Promise<void> => {
     what: "a consumer that stands by",
     deadlineMs: 30_000,
   });
+};
+
+/**
+ * Pauses it with a commit in hand, but without the lock of the file: from a process that was paused inside a transaction of
+ * SQLite nobody could take over, since nobody could write. Answers how many events it had committed by then.
+ */
+const pauseBeforeCommit = async (stage: Stage, consumer: Process): Promise<number> => {
+  using file = new Database(stage.storeUrl.slice("sqlite:".length));
+  file.run("pragma busy_timeout = 5000");
+  file.run("begin immediate");
+  const row = file.query<{ n: number }, []>("select count(*) as n from receivedEvents").get();
+  await untilEvents(stage, (await eventCount(stage)) + 20); // it has work to commit, and waits for the lock
+  consumer.signal("SIGSTOP");
+  await waitFor(
+    () =>
+      Bun.spawnSync(["ps", "-o", "stat=", "-p", `${consumer.pid}`])
+        .stdout.toString()
+        .startsWith("T"),
+    { what: "a process that is paused" },
+  );
+  file.run("rollback");
+  return row?.n ?? 0;
 };
 
 test("the second stands by, ready, and takes over when the first is killed", async () => {
@@ -48,10 +71,12 @@ test("a first that was paused past its lease commits nothing when it wakes up, a
   await using second = await stage.start("consumer");
   await untilStandby(second);
 
-  first.signal("SIGSTOP");
+  const committed = await pauseBeforeCommit(stage, first);
   await untilWorking(second);
   first.signal("SIGCONT");
   await untilStandby(first);
+  // The sets of ids would be equal anyway: the second has handled the same events.
+  expect((await first.health())?.["consumer"]?.details["handledEvents"]).toBe(committed);
   expect(await isWorking(second)).toBeTrue();
   expect(await producer.stop("SIGTERM")).toBe(0);
   await untilHandled(stage, second);

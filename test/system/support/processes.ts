@@ -12,6 +12,7 @@ export interface RoleHealth {
 }
 
 export interface Process extends AsyncDisposable {
+  readonly pid: number;
   /** The roles' health; null while it does not answer. */
   readonly health: () => Promise<Readonly<Record<string, RoleHealth>> | null>;
   readonly get: (path: string) => Promise<{ readonly status: number; readonly body: unknown }>;
@@ -73,6 +74,7 @@ export const start = async (settings: Settings, ...args: readonly string[]): Pro
     return code;
   };
   return {
+    pid: child.pid,
     health: async () =>
       ((await fetchJson("/health/ready"))?.body as { roles: Record<string, RoleHealth> } | undefined)
         ?.roles ?? null,

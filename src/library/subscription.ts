@@ -92,6 +92,23 @@ const storedHandler = ({ store, subscription, handle }: StoredCursor, lease: Lea
 });
 
 /**
+ * Ends each batch with a turn of the event loop. A handler or a store that never waits, as SQLite never does, would keep
+ * signals, the lease's timer and the health check waiting until a whole page had been handled.
+ */
+const takingTurns = (handler: EventHandler): EventHandler => ({
+  cursor: async () => await handler.cursor(),
+  handle: async (events, context) => {
+    await handler.handle(events, context);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    setImmediate(resolve);
+    await promise;
+  },
+  ...(handler.advance !== undefined && {
+    advance: async (cursor, signal) => await handler.advance?.(cursor, signal),
+  }),
+});
+
+/**
  * Starts a subscription and hands it back at once; it connects, and reconnects, for as long as it takes.
  * @throws PgstreamError `invalid_topic`, `invalid_cursor`
  */
@@ -116,7 +133,10 @@ export const openSubscription = (
   const ports: SubscribePorts = { log: makeLog(client), wakeups: flag, clock, random: Math.random, logger };
 
   const runWith = async (handler: EventHandler, signal: AbortSignal): Promise<void> => {
-    await runSubscription({ handler, options: subscribe, ports, events: status }, signal);
+    await runSubscription(
+      { handler: takingTurns(handler), options: subscribe, ports, events: status },
+      signal,
+    );
   };
   const run = async (): Promise<void> => {
     if (!("store" in options)) {

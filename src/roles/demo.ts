@@ -36,13 +36,12 @@ const introduce = (
   print("Events live for a few seconds here, so that you can see them go.");
 };
 
-/** Shows the figures until the signal aborts. */
+/** Shows the figures until the signal aborts, with the time since the demo was started, PostgreSQL's own start included. */
 const showBoard = async (
   figures: () => DemoFigures,
   { clock, print, show }: CommandContext,
-  signal: AbortSignal,
+  { startedAt, signal }: { readonly startedAt: number; readonly signal: AbortSignal },
 ): Promise<void> => {
-  const startedAt = clock.now();
   let isFirstShown = false;
   while (!signal.aborted) {
     await clock.sleep(isFirstShown ? boardIntervalMs : pollIntervalMs, signal);
@@ -56,7 +55,11 @@ const showBoard = async (
 };
 
 /** Plays until time is up or somebody stops it, the producer first; answers the exit code of the roles. */
-const play = async (stage: DemoStage, context: CommandContext, forMs: number | null): Promise<number> => {
+const play = async (
+  stage: DemoStage,
+  context: CommandContext,
+  { startedAt, forMs }: { readonly startedAt: number; readonly forMs: number | null },
+): Promise<number> => {
   const { config } = stage;
   const logger = onlyProblems(context.logger);
   const door = await openDoor(config.process, { logger, version: context.version });
@@ -86,7 +89,8 @@ const play = async (stage: DemoStage, context: CommandContext, forMs: number | n
     0,
   );
   const producer = run(config.process.roles.filter(isProducer), producing, 1);
-  const board = showBoard(figures, context, AbortSignal.any([producing.signal, others.signal]));
+  const signal = AbortSignal.any([producing.signal, others.signal]);
+  const board = showBoard(figures, context, { startedAt, signal });
   const timeUp = forMs === null ? whenAborted(context.signal) : context.clock.sleep(forMs, context.signal);
   await Promise.race([timeUp, rest, producer]);
   producing.abort();
@@ -106,9 +110,10 @@ const play = async (stage: DemoStage, context: CommandContext, forMs: number | n
 };
 
 export const demo: Command = async (config, context) => {
+  const startedAt = context.clock.now();
   context.print("starting PostgreSQL …");
   await using stage = await setDemoStage(config);
-  const code = await play(stage, context, config.demo.forMs);
+  const code = await play(stage, context, { startedAt, forMs: config.demo.forMs });
   context.print("");
   return Math.max(code, await verify(stage.config, context));
 };

@@ -1,16 +1,18 @@
-//! What the proof of concept got wrong, by number. The others are tests of the same name where they belong: 3, 6, 7, 8 and 9
-//! in subscription-faults.test.ts, notify.test.ts and elysia-plugin.test.ts, 5 in test/system/verify.test.ts, 10 in
-//! epochs.test.ts, 11 in test/system/process.test.ts. Of 12, who may do what is in privileges.test.ts, and purging in small
-//! indexed steps in retention.test.ts.
+//! What the proof of concept got wrong, each mistake in short and by its number. Many are tested at length elsewhere, under
+//! the same name: subscription-faults.test.ts, notify.test.ts, elysia-plugin.test.ts, epochs.test.ts, test/system. Of 12, who
+//! may do what is in privileges.test.ts, and purging in small indexed steps in retention.test.ts.
 
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
-import postgres from "postgres";
+import type postgres from "postgres";
 
+import { openClient } from "../../src/adapters/postgres/client.ts";
 import { migrations } from "../../src/adapters/postgres/migrations.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import { makeTemporaryFolder } from "../../src/adapters/runtime/temporary-folder.ts";
+import { type Config, readConfig } from "../../src/config/config.ts";
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
 import { hasCode } from "../../src/core/errors.ts";
 import type { ConsumerStore } from "../../src/core/store.ts";
@@ -18,13 +20,21 @@ import { silent } from "../../src/library/defaults.ts";
 import { openStore } from "../../src/library/open-store.ts";
 import { openSubscription } from "../../src/library/subscription.ts";
 import { keepReceiptsShort } from "../../src/roles/keep-receipts-short.ts";
-import { createLogDatabase, openTestClient } from "../support/log-database.ts";
-import { caught } from "../support/migrator.ts";
+import { verify } from "../../src/roles/verify.ts";
+import { waitForDatabase } from "../../src/roles/wait-for-database.ts";
+import { createLogDatabase, migrate, openTestClient, targetOf } from "../support/log-database.ts";
+import { asUser, caught, connect, recordingLogger } from "../support/migrator.ts";
+import { createTestDatabase } from "../support/postgres.ts";
+import { urlOfDatabase, withAdmin } from "../support/run-databases.ts";
+import { openHands } from "../support/sessions.ts";
 import { subscribe } from "../support/subscriber.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-const connect = (url: string): postgres.Sql =>
-  postgres(url, { max: 1, fetch_types: false, onnotice: () => {} });
+const tooLateMs = 600_000;
+
+const configFor = (env: Readonly<Record<string, string>>): Config =>
+  readConfig({ flags: new Map(), env, readFile: () => "" }).config;
 
 const publish = async (sql: postgres.Sql, topic: string): Promise<bigint> => {
   const [row] = await sql<{ id: string }[]>`select pgstream.publish(${topic}, '{}') as id`;
@@ -75,6 +85,26 @@ test("mistake 2: a topic that fails is not passed over because another one got f
   await sql.end();
 });
 
+test("mistake 3: what commits after catching up and before listening does not wait for the next notification", async () => {
+  await using database = await createLogDatabase();
+  const sql = connect(database.url);
+  const { hostname, port } = new URL(database.url);
+  let isDeaf = true;
+  await using proxy = await startTcpProxy({
+    host: hostname,
+    port: Number(port),
+    onChunk: (chunk, direction) =>
+      isDeaf && direction === "to-server" && chunk.includes("listen ") ? "reset" : "pass",
+  });
+  await using subscriber = subscribe({ database: proxy.through(database.url), pollIntervalMs: tooLateMs });
+  await waitFor(() => subscriber.subscription.status().state === "live", { what: "it to have caught up" });
+  const between = await publish(sql, "t");
+  isDeaf = false;
+  await waitFor(() => subscriber.ids.length === 1, { what: "the event, with no other hint to come" });
+  expect(subscriber.ids).toEqual([between]);
+  await sql.end();
+});
+
 test("mistake 4: a crash between handling and receipt repeats the event, and never loses it", async () => {
   await using database = await createLogDatabase();
   await using folder = await makeTemporaryFolder("pgstream-mistakes-");
@@ -107,6 +137,202 @@ test("mistake 4: a crash between handling and receipt repeats the event, and nev
   await again.stop();
   await store.close();
   await sql.end();
+});
+
+test("mistake 5: as many receipts as events prove nothing: verify compares the sets", async () => {
+  await using database = await createLogDatabase();
+  await using folder = await makeTemporaryFolder("pgstream-mistakes-");
+  const sql = connect(database.url);
+  const ids = [await publish(sql, "courses"), await publish(sql, "courses"), await publish(sql, "courses")];
+  const path = join(folder.path, "store.sqlite");
+  const store = await openStore(`sqlite:${path}`);
+  await using subscription = openSubscription({
+    database: database.url,
+    topics: ["courses"],
+    store,
+    subscription: "consumer",
+    handle: async () => await Promise.resolve(),
+  });
+  await waitFor(async () => (await store.receiptCount()) === 3, { what: "three receipts" });
+  await subscription.stop();
+  await store.close();
+
+  const lines: string[] = [];
+  const compare = async (): Promise<number> =>
+    await verify(configFor({ DATABASE_URL: database.url, STORE_URL: `sqlite:${path}` }), {
+      version: "test",
+      logger: silent,
+      clock: makeClock(),
+      signal: new AbortController().signal,
+      print: (line) => void lines.push(line),
+      show: () => {},
+    });
+  expect(await compare()).toBe(0);
+  using receipts = new Database(path);
+  receipts.run(`update receivedEvents set event_id = 999 where event_id = ${ids[1]}`);
+  expect(await compare()).toBe(1);
+  expect(lines).toContain(`missing: 1 (ids ${ids[1]})`);
+  expect(lines).toContain("extra: 1 (ids 999)");
+  await sql.end();
+});
+
+test("mistakes 6 and 12: handlers never overlap and keep the order, whatever anybody notifies", async () => {
+  await using database = await createLogDatabase();
+  await using hands = openHands(database.url);
+  let busy = 0;
+  let busyMost = 0;
+  await using subscriber = subscribe({
+    database: database.url,
+    batchEventsMax: 3,
+    work: async () => {
+      busy += 1;
+      busyMost = Math.max(busyMost, busy);
+      // Any role may notify, on any channel and whatever it likes: here in the middle of the work.
+      await hands.sql`select pg_notify('events', it) from unnest(array['', '{', '{"Id":', '99999999999999999999']) it`;
+      busy -= 1;
+    },
+  });
+  const ids: bigint[] = [];
+  for (let n = 0; n < 30; n += 1) ids.push(await publish(hands.sql, `t.${n % 3}`));
+  await waitFor(() => subscriber.ids.length >= ids.length, { what: "all of them" });
+  expect(busyMost).toBe(1);
+  expect(subscriber.ids).toEqual(ids);
+});
+
+test("mistake 7: stop stops behind the batch in hand, and what stopped by itself does not look healthy", async () => {
+  await using database = await createLogDatabase();
+  const sql = connect(database.url);
+  const ids = [await publish(sql, "t"), await publish(sql, "t"), await publish(sql, "t")];
+  const [entered, finish] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  await using subscriber = subscribe({
+    database: database.url,
+    batchEventsMax: 1,
+    work: async () => {
+      entered.resolve();
+      await finish.promise;
+    },
+  });
+  await entered.promise;
+  const stopped = subscriber.subscription.stop();
+  finish.resolve();
+  await stopped;
+  expect(subscriber.ids).toEqual(ids.slice(0, 1));
+  expect(subscriber.subscription.status().state).toBe("stopped");
+
+  await sql`select pgstream.publish('busy', '{}') from generate_series(1, 500)`;
+  const busy = openSubscription({
+    database: database.url,
+    topics: ["busy"],
+    batchEventsMax: 1,
+    cursor: async () => await Promise.resolve(null),
+    // Nothing here ever waits, and yet a timer, a signal or a request gets its turn.
+    handle: async () => await Promise.resolve(void setTimeout(() => void busy.stop())),
+  });
+  await busy.done;
+  expect(busy.status().handledEvents).toBeLessThan(500);
+
+  await using failing = subscribe({
+    database: database.url,
+    handlerRetriesMax: 0,
+    work: async () => await Promise.reject(new Error("broken")),
+  });
+  expect(hasCode(await caught(failing.subscription.done), "handler_failed")).toBeTrue();
+  expect(failing.subscription.status()).toMatchObject({ state: "failed", handledEvents: 0 });
+  await sql.end();
+});
+
+test("mistake 8: reconnecting has no last attempt, and a connection that went silent is noticed", async () => {
+  await using database = await createLogDatabase();
+  const sql = connect(database.url);
+  const { hostname, port } = new URL(database.url);
+  await using proxy = await startTcpProxy({ host: hostname, port: Number(port) });
+  const { logger, lines } = recordingLogger();
+  await using subscriber = subscribe({ database: proxy.through(database.url), deadlineMs: 500, logger });
+  const ids: bigint[] = [];
+  const failures = (): number => lines.filter((line) => line.includes("reading failed")).length;
+  for (const disturb of [proxy.cut, proxy.goSilent, proxy.cut]) {
+    await waitFor(() => subscriber.subscription.status().state === "live", { what: "it to be live" });
+    const before = failures();
+    disturb();
+    ids.push(await publish(sql, "t"));
+    await waitFor(() => failures() >= before + 3, { what: "three attempts that fail" });
+    expect(subscriber.subscription.status().state).toBe("retrying");
+    proxy.heal();
+    await waitFor(() => subscriber.ids.length === ids.length, { what: "what it missed" });
+  }
+  expect(subscriber.ids).toEqual(ids);
+  await sql.end();
+});
+
+test("mistake 9: the event and its notification are one commit, and a lost notification costs a poll", async () => {
+  await using database = await createLogDatabase();
+  await using hands = openHands(database.url);
+  await using patient = subscribe({ database: database.url, name: "patient", pollIntervalMs: tooLateMs });
+  await using polling = subscribe({ database: database.url, name: "polling", wakeups: "poll" });
+  await waitFor(async () => (await hands.sessions("patient listener")).length === 1, {
+    what: "it to listen",
+  });
+  await waitFor(() => patient.subscription.status().state === "live", { what: "it to be idle" });
+  const [row] = await hands.sql<{ id: string }[]>`select pgstream.publish('t', '{}') as id`;
+  await waitFor(() => patient.ids.length === 1, { what: "the event, by the notification of its own commit" });
+  expect(patient.ids).toEqual([BigInt(row?.id ?? 0)]);
+
+  // As when its publisher dies between two commits.
+  await hands.sql`select pgstream.publish('t', '{}', notify => false)`;
+  await waitFor(() => polling.ids.length === 2, { what: "the event, by a poll" });
+});
+
+test("mistake 10: after the database was recreated, ids that begin again are not taken for old ones", async () => {
+  await using database = await createLogDatabase();
+  const first = connect(database.url);
+  for (let n = 0; n < 3; n += 1) await publish(first, "t");
+  const before = subscribe({ database: database.url });
+  await waitFor(() => before.ids.length === 3, { what: "three events" });
+  await before.subscription.stop();
+  await first.end();
+
+  await database.drop();
+  await withAdmin(urlOfDatabase(database.url, "postgres"), async (sql) => {
+    await sql`create database ${sql(database.name)} template template0`;
+  });
+  await migrate(database.url);
+  const second = connect(database.url);
+  expect(await publish(second, "t")).toBe(1n);
+  await using after = subscribe({ database: database.url, since: before.cursor() });
+  expect(hasCode(await caught(after.subscription.done), "unknown_epoch")).toBeTrue();
+  const since = before.cursor();
+  await using told = subscribe({ database: database.url, since, onEpochChange: "restart" });
+  await waitFor(() => told.ids.length === 1, { what: "the new log's first event" });
+  expect([...after.ids, ...told.ids]).toEqual([1n]);
+  await second.end();
+});
+
+test("mistake 11: whoever is first waits: for its login, for the schema", async () => {
+  await using database = await createTestDatabase();
+  const login = `${database.name}_login`;
+  await using client = openClient(targetOf(asUser(database.url, login, "secret")), {
+    name: "early",
+    deadlineMs: 10_000,
+  });
+  const reasons = new Set<string>();
+  const context = { config: configFor({}), clock: makeClock(), logger: silent };
+  const { signal } = new AbortController();
+  const ready = waitForDatabase(client, { ...context, signal }, signal, (reason) => void reasons.add(reason));
+  const said = async (beginning: string): Promise<void> => {
+    await waitFor(() => [...reasons].some((it) => it.startsWith(beginning)), { what: beginning });
+  };
+  await said("waits for its login");
+  await withAdmin(database.url, async (sql) => {
+    await sql.unsafe(`create role ${login} login password 'secret'`);
+    try {
+      await said("waits for the database: not_migrated");
+      await migrate(database.url);
+      expect(await ready).toBeTrue();
+    } finally {
+      await client.end();
+      await sql.unsafe(`drop role ${login}`);
+    }
+  });
 });
 
 test("mistake 12: ids hold 64 bits, beyond what JavaScript's numbers do", async () => {

@@ -17,15 +17,15 @@ describe("SIGTERM", () => {
       const producer = await stage.start("producer", { PRODUCE_COUNT: "20000", PRODUCE_INTERVAL: "0ms" });
       expect(await producer.exited).toBe(0);
 
-      const first = await stage.start("consumer", { BATCH_EVENTS_MAX: "5" });
+      // So many commits that it is still at it when it is asked to stop; and between any two it has ears for us.
+      const first = await stage.start("consumer", { BATCH_EVENTS_MAX: "1" });
       await waitFor(
         async () => Number((await first.health())?.["consumer"]?.details["handledEvents"]) >= 100,
         { what: "a consumer in the middle", pollIntervalMs: 1 },
       );
       expect(await first.stop("SIGTERM")).toBe(0);
       const stopped = await takeStock(stage);
-      expect(stopped.receiptIds.length).toBeWithin(100, 20_000);
-      expect(stopped.receiptIds.length % 5).toBe(0);
+      expect(stopped.receiptIds.length).toBeWithin(100, 9_000);
       expect(stopped.receiptIds).toEqual(stopped.eventIds.slice(0, stopped.receiptIds.length));
       const verified = await run(stage.settings("consumer"), "verify");
       expect(verified.output).toContain(`still to come: ${20_000 - stopped.receiptIds.length}\n`);

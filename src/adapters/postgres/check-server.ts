@@ -94,14 +94,30 @@ export const checkServer = async (
   warn(facts, logger);
 };
 
+/** The migrator gives grants after the last migration, all at once: whoever looks in between has none yet. */
+const checkGrants = async (client: PostgresClient): Promise<void> => {
+  const [row] = await client.run(
+    (sql) => sql<{ granted: boolean }[]>`select has_schema_privilege('pgstream', 'usage') as granted`,
+  );
+  if (row?.granted === true) return;
+  throw new PgstreamError(
+    "not_migrated",
+    "this login has no rights in schema pgstream: run the migrator, or grant it the role's group, e.g. pgstream_consumer",
+    { retryable: true },
+  );
+};
+
 /**
- * Refuses a database whose schema is not this program's. Needs no privileges.
+ * Refuses a database whose schema is not this program's, or where the login has no rights yet. Needs no privileges.
  * @param version how many migrations this program has
  * @throws PgstreamError `not_migrated` (retryable: the migrator may be at work), `schema_newer`
  */
 export const checkSchema = async (client: PostgresClient, version: number): Promise<void> => {
   const found = await readSchemaVersion(client);
-  if (found === version) return;
+  if (found === version) {
+    await checkGrants(client);
+    return;
+  }
   if (found !== null && found > version) {
     throw new PgstreamError(
       "schema_newer",

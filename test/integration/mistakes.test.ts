@@ -307,7 +307,7 @@ test("mistake 10: after the database was recreated, ids that begin again are not
   await second.end();
 });
 
-test("mistake 11: whoever is first waits: for its login, for the schema", async () => {
+test("mistake 11: whoever is first waits: for its login, for the schema, for its rights", async () => {
   await using database = await createTestDatabase();
   const login = `${database.name}_login`;
   await using client = openClient(targetOf(asUser(database.url, login, "secret")), {
@@ -327,10 +327,11 @@ test("mistake 11: whoever is first waits: for its login, for the schema", async 
     try {
       await said("waits for the database: not_migrated");
       await migrate(database.url);
+      await sql.unsafe(`grant usage on schema pgstream to ${login}`);
       expect(await ready).toBeTrue();
     } finally {
       await client.end();
-      await sql.unsafe(`drop role ${login}`);
+      await sql.unsafe(`drop owned by ${login}; drop role ${login}`);
     }
   });
 });

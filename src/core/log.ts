@@ -32,6 +32,14 @@ export interface LookRequest {
   readonly topicsSince: Snapshot;
 }
 
+/** With what a read that starts at a snapshot leaves out segments; each null when no tick is low enough. */
+export interface Bounds {
+  /** The highest tick whose xid is at most the snapshot's xmax. */
+  readonly main: Bound | null;
+  /** The highest tick whose xid is at most the least one not seen in it: for what may still commit late. */
+  readonly late: Bound | null;
+}
+
 /** One look at the log, taken in one statement: one snapshot. */
 export interface Look {
   readonly epoch: EpochState;
@@ -40,10 +48,12 @@ export interface Look {
   readonly newestXid: Xid | null;
   /** The earliest tick's snapshot of the epoch that is ahead of `since`. */
   readonly tick: Snapshot | null;
-  /** The highest tick whose xid is at most `since.xmax`. */
-  readonly bound: Bound | null;
-  /** The highest tick whose xid is at most the least one not seen in `since`: for what may still commit late. */
-  readonly lateBound: Bound | null;
+  /**
+   * No event visible in `tick` has an id above it: what the tick after it counted. Ticks are taken one after the other,
+   * so that one counts later than `tick` looks. Null when there is none yet.
+   */
+  readonly tickTop: bigint | null;
+  readonly bounds: Bounds;
   /** The newest purge announced; 0 when there is none. */
   readonly purge: bigint;
   readonly topics: readonly Topic[];
@@ -61,6 +71,8 @@ export interface PageRequest {
   /** Lower bounds on the ids of late commits, and of the window's other events. */
   readonly lateBound: bigint;
   readonly mainBound: bigint;
+  /** An upper bound on the ids of the whole window; null when none is known. */
+  readonly top: bigint | null;
   /** Null: of all topics. */
   readonly topicIds: readonly number[] | null;
   readonly eventsMax: number;
@@ -105,6 +117,8 @@ export interface Log {
   readonly epoch: () => Promise<EpochState>;
   /** Whether the log has ever known this epoch. */
   readonly knowsEpoch: (id: string) => Promise<boolean>;
+  /** What to bound the first look from `since` with: without it, that look opens every segment. */
+  readonly bounds: (epoch: Epoch, since: Snapshot) => Promise<Bounds>;
   readonly look: (request: LookRequest) => Promise<Look>;
   /** The first page of a window, found by xid. */
   readonly firstPage: (request: PageRequest) => Promise<Page>;

@@ -81,6 +81,15 @@ export const isAhead = (later: Snapshot, earlier: Snapshot): boolean =>
 export const meet = (a: Snapshot, b: Snapshot): Snapshot =>
   makeSnapshot(a.xmax < b.xmax ? a.xmax : b.xmax, [...a.xip, ...b.xip]);
 
+/** What either has seen. */
+export const union = (a: Snapshot, b: Snapshot): Snapshot => {
+  const [later, earlier] = a.xmax < b.xmax ? [b, a] : [a, b];
+  return makeSnapshot(
+    later.xmax,
+    later.xip.filter((xid) => !sees(earlier, xid)),
+  );
+};
+
 /** The transactions that were running in `earlier` and are seen in `later`: the late commits of a window. */
 export const lateXids = (earlier: Snapshot, later: Snapshot): readonly Xid[] =>
   earlier.xip.filter((xid) => sees(later, xid));

@@ -15,8 +15,12 @@ export type From =
   | { readonly kind: "id"; readonly id: bigint }
   | { readonly kind: "cursor"; readonly cursor: Cursor };
 
-const lookFrom = async (log: Log, epoch: Epoch, since: Snapshot): Promise<Look> =>
-  await log.look({ since, epoch, bound: epoch.firstId - 1n, topicsSince: emptySnapshot });
+const lookFrom = async (log: Log, epoch: Epoch, since: Snapshot): Promise<Look> => {
+  const { main } = await log.bounds(epoch, since);
+  const floor = epoch.firstId - 1n;
+  const bound = main === null || main.lastId < floor ? floor : main.lastId;
+  return await log.look({ since, epoch, bound, topicsSince: emptySnapshot });
+};
 
 const positionNow = async (log: Log, epoch: Epoch, since: Snapshot): Promise<Snapshot> => {
   const look = await lookFrom(log, epoch, since);

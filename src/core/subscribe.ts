@@ -8,12 +8,15 @@ import { decodeCursor, encodeCursor } from "./cursor-codec.ts";
 import type { Cursor } from "./cursor.ts";
 import { hasCode, isRetryable, messageOf, PgstreamError } from "./errors.ts";
 import type { Event } from "./event.ts";
+import { type Follower, makeFollower } from "./follower.ts";
 import { describeGap, type TopicGap } from "./gap.ts";
 import type { Epoch, Log } from "./log.ts";
 import type { Clock, Logger } from "./ports.ts";
-import { type Batch, makeReader } from "./reader.ts";
+import type { Batch } from "./reader.ts";
 import { type From, startCursor } from "./start.ts";
+import type { Tail } from "./tail.ts";
 import type { TopicFilter } from "./topic.ts";
+import type { WakeupFlag } from "./wakeup-flag.ts";
 
 export interface HandleContext {
   /** Where the subscription stands when this batch is done: opaque text. Store it together with the effect. */
@@ -36,14 +39,6 @@ export interface EventHandler {
   readonly advance?: (cursor: string, signal: AbortSignal) => Promise<void>;
 }
 
-/** Hints that there may be something to read. Hints are never needed: polling covers for lost ones. */
-export interface Wakeups {
-  /** Forgets the hints so far. Call it before looking. */
-  readonly clear: () => void;
-  /** Resolves at the first hint since `clear`, after `ms`, or when the signal aborts. Never rejects. */
-  readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
-}
-
 export interface SubscribeOptions {
   readonly filter: TopicFilter;
   readonly from: From;
@@ -62,7 +57,8 @@ export interface SubscribeOptions {
 
 export interface SubscribePorts {
   readonly log: Log;
-  readonly wakeups: Wakeups;
+  readonly tail: Tail;
+  readonly wakeups: WakeupFlag;
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
@@ -158,32 +154,51 @@ const deliver = async (batch: Batch, subscription: Subscription, signal: AbortSi
   return false;
 };
 
+/** Reports what retention removed, or stops for it. */
+const gapReporter =
+  ({ options, events }: Subscription) =>
+  (gap: readonly TopicGap[]): void => {
+    if (options.onPurged === "stop") {
+      throw new PgstreamError(
+        "events_purged",
+        `retention removed events before they were read: ${describeGap(gap)}; go on behind them with ON_PURGED=skip`,
+        { details: { gap } },
+      );
+    }
+    events.onGap(gap);
+  };
+
 /** One connected stretch: from the stored cursor on, until the signal aborts or something fails. */
 const follow = async (
   subscription: Subscription,
   signal: AbortSignal,
   onProgress: () => void,
 ): Promise<void> => {
-  const { handler, options, ports, events } = subscription;
+  const { options, ports } = subscription;
   const { epoch, cursor } = await findCursor(subscription);
-  const reader = makeReader(ports.log, cursor, {
+  const follower = makeFollower({ ...ports, onNews: ports.wakeups.raise }, cursor, {
     ...options,
     epoch,
-    onGap: (gap) => {
-      if (options.onPurged === "stop") {
-        throw new PgstreamError(
-          "events_purged",
-          `retention removed events before they were read: ${describeGap(gap)}; go on behind them with ON_PURGED=skip`,
-          { details: { gap } },
-        );
-      }
-      events.onGap(gap);
-    },
+    onGap: gapReporter(subscription),
   });
+  try {
+    await deliverAll(follower, subscription, signal, onProgress);
+  } finally {
+    follower.leave();
+  }
+};
+
+const deliverAll = async (
+  follower: Follower,
+  subscription: Subscription,
+  signal: AbortSignal,
+  onProgress: () => void,
+): Promise<void> => {
+  const { handler, options, ports, events } = subscription;
   let advancedAt = ports.clock.now();
   while (!signal.aborted) {
     ports.wakeups.clear();
-    const batch = await reader.next();
+    const batch = await follower.next();
     onProgress();
     if (batch === null) {
       events.onLive();

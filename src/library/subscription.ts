@@ -3,7 +3,6 @@
 
 import { openClient } from "../adapters/postgres/client.ts";
 import { makeLog, readingSession } from "../adapters/postgres/log.ts";
-import { keepListening, makeWakeupFlag } from "../adapters/postgres/wakeups.ts";
 import { decodeCursor } from "../core/cursor-codec.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Event } from "../core/event.ts";
@@ -19,7 +18,9 @@ import {
   type SubscribePorts,
 } from "../core/subscribe.ts";
 import { parseTopicPatterns } from "../core/topic.ts";
+import { makeWakeupFlag } from "../core/wakeup-flag.ts";
 import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
+import { takeTail } from "./shared-tails.ts";
 import { makeSubscriptionStatus, type SubscriptionStatus } from "./subscription-status.ts";
 
 /** The application keeps its cursor itself, best together with its effect. */
@@ -69,8 +70,6 @@ const defaults = {
   advanceIntervalMs: 5_000,
   backoff: backoffDefault,
 } as const;
-
-const pingOptions = { pingIntervalMs: 5_000, pingDeadlineMs: 5_000 };
 
 const fromOf = (from: SubscriptionOptions["from"]): From => {
   if (from === undefined) return { kind: "earliest" };
@@ -130,7 +129,15 @@ export const openSubscription = (
   stopped.signal.addEventListener("abort", () => void client.end(), { once: true });
   const flag = makeWakeupFlag(clock);
   const status = makeSubscriptionStatus();
-  const ports: SubscribePorts = { log: makeLog(client), wakeups: flag, clock, random: Math.random, logger };
+  const shared = takeTail({ target, listens, deadlineMs, clock, logger }, flag.raise);
+  const ports: SubscribePorts = {
+    log: makeLog(client),
+    tail: shared.tail,
+    wakeups: flag,
+    clock,
+    random: Math.random,
+    logger,
+  };
 
   const runWith = async (handler: EventHandler, signal: AbortSignal): Promise<void> => {
     await runSubscription(
@@ -153,17 +160,6 @@ export const openSubscription = (
     );
   };
   const live = async (): Promise<void> => {
-    const listening = listens
-      ? keepListening(
-          {
-            target,
-            flag,
-            ports: { clock, logger, random: Math.random, pinger: client },
-            options: { name, ...pingOptions },
-          },
-          stopped.signal,
-        )
-      : Promise.resolve();
     try {
       await run();
       status.onEnd(null);
@@ -172,7 +168,7 @@ export const openSubscription = (
       throw error;
     } finally {
       stopped.abort();
-      await listening;
+      await shared.release();
       await client.end();
     }
   };

@@ -26,12 +26,15 @@ const freshLog = async (
   return { url: server.url(name), foreignUrl: server.url() };
 };
 
-const report = (title: string, { history, readers, naive, byXid, stored }: FaultResult): void => {
+const report = (title: string, { history, readers, together, naive, byXid, stored }: FaultResult): void => {
   const kinds = [...history.happened].map(([kind, n]) => `${kind} ${n}`).toSorted();
   console.log(`${title}: ${stored} events; ${kinds.join(", ")}`);
   console.table({
     ...Object.fromEntries(
       readers.map((it, n) => [n === 0 ? "windows, as shipped" : `windows, stopped often ${n}`, it]),
+    ),
+    ...Object.fromEntries(
+      together.map((it, n) => [n === 0 ? "shared tail, as shipped" : `shared tail, small ${n}`, it]),
     ),
     "id > last": naive ?? {},
     "by xid": byXid ?? {},
@@ -50,13 +53,22 @@ describeOnPostgres([15, 18], "readers under fire", (version) => {
   test("lose nothing, repeat nothing, keep the order, and publish is never refused", async () => {
     const { random } = makeRandom("fault");
     const log = await freshLog(server, "fault");
-    const result = await runFaults({ ...log, random, durationMs, writers: 20, readers: 3, compare: true });
+    const result = await runFaults({
+      ...log,
+      random,
+      durationMs,
+      writers: 20,
+      readers: 3,
+      together: true,
+      compare: true,
+    });
     report(`PostgreSQL ${version}`, result);
 
-    const { history, readers, stored } = result;
+    const { history, readers, together, stored } = result;
     expect(history.refused).toEqual([]);
     expect(stored).toBe(history.committed.size);
-    for (const verdict of readers) {
+    expect(together).toHaveLength(4);
+    for (const verdict of [...readers, ...together]) {
       expect(verdict).toMatchObject({ lost: 0, repeated: 0, unordered: 0, unknown: 0 });
     }
     // The run was hard enough to break those who do it otherwise.
@@ -67,6 +79,8 @@ describeOnPostgres([15, 18], "readers under fire", (version) => {
       "tick",
       "ticks pruned",
       "stopped inside a window",
+      "batch of the tail",
+      "follower restarted",
       "foreign transaction",
       "prepared",
       "several",
@@ -92,6 +106,7 @@ describeOnPostgres([15, 18], "readers under fire", (version) => {
                 durationMs: 2_500,
                 writers: 20,
                 readers: 2,
+                together: false,
                 compare: false,
                 ...plant,
               });

@@ -269,7 +269,7 @@ test("mistake 9: the event and its notification are one commit, and a lost notif
   await using hands = openHands(database.url);
   await using patient = subscribe({ database: database.url, name: "patient", pollIntervalMs: tooLateMs });
   await using polling = subscribe({ database: database.url, name: "polling", wakeups: "poll" });
-  await waitFor(async () => (await hands.sessions("patient listener")).length === 1, {
+  await waitFor(async () => (await hands.sessions("tail listener")).length === 1, {
     what: "it to listen",
   });
   await waitFor(() => patient.subscription.status().state === "live", { what: "it to be idle" });

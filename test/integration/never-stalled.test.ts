@@ -121,12 +121,22 @@ test("a look compares xids as numbers, not as text: 99 comes before 100", async 
   };
 
   const fromStart = await lookFrom(emptySnapshot.xmax);
-  expect(fromStart).toMatchObject({ newestXid: 100n, newestTopicXid: 100n, bound: null });
+  expect(fromStart).toMatchObject({
+    newestXid: 100n,
+    newestTopicXid: 100n,
+    tickTop: 9n,
+    bounds: { main: null },
+  });
   const ticks: (bigint | undefined)[] = [];
   for (const xmax of [3n, 9n, 10n, 99n, 100n]) ticks.push((await lookFrom(xmax)).tick?.xmax);
   expect(ticks).toEqual([9n, 10n, 99n, 100n, undefined]);
   const behind = await lookFrom(101n);
-  expect(behind).toMatchObject({ newestXid: null, bound: { xid: 100n, lastId: 99n }, topics: [] });
+  expect(behind).toMatchObject({
+    newestXid: null,
+    tickTop: null,
+    bounds: { main: { xid: 100n, lastId: 99n } },
+    topics: [],
+  });
   expect((await lookFrom(100n)).topics.map((it) => it.name)).toEqual(["t"]);
 
   const cursor = { epoch: epoch.id, purge: 0n, seen: emptySnapshot, window: null };

@@ -106,7 +106,7 @@ describe("publish() inside a transaction of the application", () => {
       topics: ["one-commit"],
       pollIntervalMs: tooLateMs,
     });
-    await waitFor(async () => (await hands.sessions("subscription listener")).length > 0, {
+    await waitFor(async () => (await hands.sessions("tail listener")).length > 0, {
       what: "it to listen",
     });
     await waitFor(() => subscriber.subscription.status().state === "live", { what: "it to be idle" });

@@ -14,6 +14,7 @@ import { type EventHandler, runSubscription } from "../../src/core/subscribe.ts"
 import { parseTopicPatterns } from "../../src/core/topic.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openTestClient } from "../support/log-database.ts";
+import { noTail } from "../support/no-tail.ts";
 import { type Bench, dayMs, openBench, openTransaction } from "../support/purging.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -76,10 +77,12 @@ describe("a subscription that had read of a purged segment", () => {
 
   test("some is told at most how much is gone", async () => {
     await using log = await openBench();
-    const reader = await openReader(makeLog(log.client), null, { batchEventsMax: 4, pageEventsMax: 4 });
+    const pages = { batchEventsMax: 4, pageEventsMax: 4 };
+    const stopped = await openReader(makeLog(log.client), null, pages);
     await fillSegment(log, 7, 3);
-    expect(await reader.read(1)).toHaveLength(4);
+    expect(await stopped.read(1)).toHaveLength(4);
     await purge(log);
+    const reader = await openReader(makeLog(log.client), stopped.cursor(), pages);
     const later = await log.publish("courses", 2);
     expect(await reader.read()).toEqual(later);
     expect(reader.told()).toEqual([
@@ -208,8 +211,8 @@ describe("ON_PURGED", () => {
         onRetry: () => {},
         onGap: (gap: readonly TopicGap[]) => void gaps.push(...gap),
       };
-      const wakeups = { clear: () => {}, wait: async () => await Promise.resolve() };
-      const ports = { log: makeLog(client), wakeups, clock, random: () => 0.5, logger: silent };
+      const wakeups = { raise: () => {}, clear: () => {}, wait: async () => await Promise.resolve() };
+      const ports = { log: makeLog(client), tail: noTail, wakeups, clock, random: () => 0.5, logger: silent };
       return await runSubscription({ handler, options, ports, events }, stopping.signal).catch(
         (error: unknown) => error,
       );

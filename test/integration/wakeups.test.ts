@@ -3,9 +3,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { openClient } from "../../src/adapters/postgres/client.ts";
-import { keepListening, makeWakeupFlag } from "../../src/adapters/postgres/wakeups.ts";
+import { keepListening } from "../../src/adapters/postgres/wakeups.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import type { Logger } from "../../src/core/ports.ts";
+import { makeWakeupFlag } from "../../src/core/wakeup-flag.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openSubscription, type SubscriptionOptions } from "../../src/library/subscription.ts";
 import { createLogDatabase, targetOf } from "../support/log-database.ts";
@@ -63,7 +64,7 @@ const listenAs = ({ name, by = database.url }: ListenOptions): Listening => {
   const listening = keepListening(
     {
       target: targetOf(by),
-      flag: counted,
+      onHint: counted.raise,
       ports: { clock, logger, random: () => 0, pinger },
       options: { name, pingIntervalMs: 100, pingDeadlineMs: 400 },
     },
@@ -211,7 +212,7 @@ describe("a subscription", () => {
     const random = makeRandom("hints");
     const { subscription, handled } = subscribeAs("hinted", { pollIntervalMs: tooLateMs });
     await using _ = subscription;
-    await waitFor(async () => (await hands.sessions("hinted listener")).length > 0, { what: "it to listen" });
+    await waitFor(async () => (await hands.sessions("tail listener")).length > 0, { what: "it to listen" });
     for (let n = 0; n < 300; n += 1) {
       await hands.sql`select pgstream.publish('hinted', ${String(n)}::text::json)`;
       // Sometimes the next one is sent right behind, into whatever it is doing.
@@ -242,6 +243,6 @@ describe("a subscription", () => {
       await waitFor(() => handled.length === n + 1, { what: "the poll" });
     }
     expect(await hands.sessions("polling")).toHaveLength(1);
-    expect(await hands.sessions("polling listener")).toEqual([]);
+    expect(await hands.sessions("tail listener")).toEqual([]);
   });
 });

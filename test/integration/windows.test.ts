@@ -29,6 +29,7 @@ const everything = async ({ log }: ReadBench): Promise<PageRequest> => {
     after: 0n,
     late: [],
     lateBound: 0n,
+    top: null,
     mainBound: 0n,
     topicIds: null,
     eventsMax: 500,

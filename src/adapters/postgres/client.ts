@@ -11,6 +11,9 @@ import { connectionErrorOf, databaseErrorOf } from "./sqlstate.ts";
 
 export type Sql = postgres.Sql<{ bigint: bigint }>;
 
+/** A piece of a statement. */
+export type Fragment = postgres.PendingQuery<postgres.Row[]>;
+
 /** Where to connect, and how to know that it is the right server. */
 export interface PostgresTarget {
   /** Says nothing about TLS; may hold a password: never log it. */
@@ -39,6 +42,8 @@ export interface PostgresClient extends AsyncDisposable {
    * else what the SQLSTATE means
    */
   readonly run: <T>(statement: (sql: Sql) => PromiseLike<T>, deadlineMs?: number) => Promise<T>;
+  /** Lets what is on its way finish; the next statement gets a new connection. */
+  readonly renew: () => void;
   /** Lets what is on its way finish, for two seconds at most; then it fails. Safe twice. */
   readonly end: () => Promise<void>;
 }
@@ -108,10 +113,14 @@ export const openClient = (target: PostgresTarget, options: ClientOptions): Post
       clearTimeout(timer);
     }
   };
+  const renew = (): void => {
+    current?.end({ timeout: endTimeoutSeconds }).catch(() => {});
+    current = null;
+  };
   const end = async (): Promise<void> => {
     ending ??= current === null ? Promise.resolve() : current.end({ timeout: endTimeoutSeconds });
     current = null;
     await ending;
   };
-  return { run, end, [Symbol.asyncDispose]: end };
+  return { run, renew, end, [Symbol.asyncDispose]: end };
 };

@@ -4,7 +4,16 @@
 //! segments below the bounds before it opens or locks them.
 
 import { PgstreamError } from "../../core/errors.ts";
-import type { EpochState, Log, Look, LookRequest, Page, PageRequest, PurgedTopic } from "../../core/log.ts";
+import type {
+  Bounds,
+  EpochState,
+  Log,
+  Look,
+  LookRequest,
+  Page,
+  PageRequest,
+  PurgedTopic,
+} from "../../core/log.ts";
 import { parseSnapshot } from "../../core/snapshot.ts";
 import type { Bound } from "../../core/tick-bounds.ts";
 import type { PostgresClient } from "./client.ts";
@@ -17,7 +26,7 @@ import {
   selectNextPage,
   selectWindowEnd,
 } from "./select-events.ts";
-import { type LookColumns, selectLook } from "./select-look.ts";
+import { type BoundColumns, type LookColumns, selectBounds, selectLook } from "./select-look.ts";
 
 /**
  * Settings of a session that reads. Everything it asks for has its index, and tables may be so new that they have no
@@ -51,7 +60,7 @@ interface PurgedColumns {
   readonly done: boolean;
 }
 
-const refuseStandby = (isStandby: boolean): void => {
+export const refuseStandby = (isStandby: boolean): void => {
   if (!isStandby) return;
   throw new PgstreamError(
     "standby",
@@ -60,14 +69,17 @@ const refuseStandby = (isStandby: boolean): void => {
   );
 };
 
-const missing = (): never => {
+export const missing = (): never => {
   throw new PgstreamError("not_migrated", "the log has no epoch: run the migrator");
 };
 
-const pageOf = (columns: readonly EventColumns[], request: PageRequest): Page => {
+export const pageOf = (
+  columns: readonly EventColumns[],
+  { eventsMax }: Pick<PageRequest, "eventsMax">,
+): Page => {
   const cut = columns.findIndex((row) => row.data === null);
   const whole = cut === -1 ? columns : columns.slice(0, cut);
-  return { rows: whole.map(eventRowOf), more: cut !== -1 || columns.length === request.eventsMax };
+  return { rows: whole.map(eventRowOf), more: cut !== -1 || columns.length === eventsMax };
 };
 
 const purgedOf = (row: PurgedColumns): PurgedTopic => ({
@@ -85,13 +97,18 @@ const purgedOf = (row: PurgedColumns): PurgedTopic => ({
 const boundOf = (xid: string | null, lastId: bigint | null): Bound | null =>
   xid === null || lastId === null ? null : { xid: BigInt(xid), lastId };
 
-const lookOf = (row: LookColumns): Look => ({
+const boundsOf = (row: BoundColumns): Bounds => ({
+  main: boundOf(row.main_xid, row.main_id),
+  late: boundOf(row.late_xid, row.late_id),
+});
+
+export const lookOf = (row: LookColumns): Look => ({
   epoch: epochOf(row),
   current: parseSnapshot(row.current),
   newestXid: row.newest_xid === null ? null : BigInt(row.newest_xid),
   tick: row.tick === null ? null : parseSnapshot(row.tick),
-  bound: boundOf(row.bound_xid, row.bound_id),
-  lateBound: boundOf(row.late_bound_xid, row.late_bound_id),
+  tickTop: row.tick_top,
+  bounds: boundsOf(row),
   purge: row.purge,
   topics: row.topics === null ? [] : (JSON.parse(row.topics) as { id: number; name: string }[]),
   newestTopicXid: row.newest_topic_xid === null ? null : BigInt(row.newest_topic_xid),
@@ -117,6 +134,11 @@ export const makeLog = (client: PostgresClient): Log => ({
   knowsEpoch: async (id) => {
     const rows = await client.run((sql) => sql`select from pgstream.epochs where id = ${id}::uuid`);
     return rows.length > 0;
+  },
+
+  bounds: async (epoch, since) => {
+    const [row] = await client.run((sql) => selectBounds(sql, epoch, since));
+    return row === undefined ? { main: null, late: null } : boundsOf(row);
   },
 
   look: async (request: LookRequest) => {

@@ -4,7 +4,8 @@
 import type { EventRow } from "../../core/event.ts";
 import type { PageRequest, WindowEnd } from "../../core/log.ts";
 import { formatSnapshot } from "../../core/snapshot.ts";
-import type { Sql } from "./client.ts";
+import type { LiveRequest } from "../../core/tail.ts";
+import type { Fragment, Sql } from "./client.ts";
 
 export interface EventColumns {
   readonly id: bigint;
@@ -32,17 +33,19 @@ const wanted = (sql: Sql, topicIds: readonly number[] | null) =>
 const greatest = (first: bigint, ...others: readonly (bigint | null)[]): bigint =>
   others.reduce<bigint>((most, it) => (it !== null && it > most ? it : most), first);
 
+const upTo = (sql: Sql, top: bigint | null) => (top === null ? sql`` : sql`and id <= ${top}`);
+
 const columns = (sql: Sql) => sql`id, topic_id, created_at, key, type, headers, data`;
 
 /** The part of a window that were running before: late commits. */
-const lateByXid = (sql: Sql, { after, late, lateBound, topicIds }: PageRequest) => sql`
+const lateByXid = (sql: Sql, { after, late, lateBound, top, topicIds }: PageRequest) => sql`
   select ${columns(sql)} from pgstream.events
-  where id > ${greatest(after, lateBound)} and xid = any(${`{${late.join(",")}}`}::text::xid8[]) ${wanted(sql, topicIds)}`;
+  where id > ${greatest(after, lateBound)} ${upTo(sql, top)} and xid = any(${`{${late.join(",")}}`}::text::xid8[]) ${wanted(sql, topicIds)}`;
 
 /** The rest of it. */
-const mainByXid = (sql: Sql, { since, until, after, mainBound, topicIds }: PageRequest) => sql`
+const mainByXid = (sql: Sql, { since, until, after, mainBound, top, topicIds }: PageRequest) => sql`
   select ${columns(sql)} from pgstream.events
-  where id > ${greatest(after, mainBound)}
+  where id > ${greatest(after, mainBound)} ${upTo(sql, top)}
     and xid >= ${String(since.xmax)}::text::xid8 and xid < ${String(until.xmax)}::text::xid8
     and pg_visible_in_snapshot(xid, ${formatSnapshot(until)}::text::pg_snapshot) ${wanted(sql, topicIds)}`;
 
@@ -90,5 +93,46 @@ export const selectNextPage = (sql: Sql, request: PageRequest, end: WindowEnd) =
       select * from (${end.late !== null && end.late > after ? sql`${late} union all ${main}` : main}) w
       order by w.id limit ${eventsMax}
     ) page
+    order by page.id`;
+};
+
+/** Row by row as a page; the first one, which is there even when nothing is new, says what the statement saw. */
+export interface LiveColumns extends EventColumns {
+  readonly current: string | null;
+}
+
+/** Which segments to look for events in, for the two parts of a window. */
+interface Segments {
+  readonly main: Fragment;
+  readonly late: Fragment;
+}
+
+const greatestXid = String(2n ** 64n - 1n);
+
+/**
+ * A window that ends at the statement's own snapshot: what it sees is visible. Planned once, without knowing the values:
+ * a range of xids, closed at both ends, is taken to be small, so that the planner goes by xid; `offset 0` keeps it from
+ * walking the primary key for the sake of the order.
+ */
+export const selectLive = (
+  sql: Sql,
+  { since, topicIds, eventsMax, bytesMax }: LiveRequest,
+  { main, late }: Segments,
+) => {
+  const mainPart = sql`
+    select ${columns(sql)} from pgstream.events
+    where ${main} and xid >= ${String(since.xmax)}::text::xid8 and xid <= ${greatestXid}::text::xid8
+      ${wanted(sql, topicIds)}`;
+  const latePart = sql`
+    select ${columns(sql)} from pgstream.events
+    where ${late} and xid = any(array(
+      select x from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
+      where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted(sql, topicIds)}`;
+  const both = since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;
+  return sql<LiveColumns[]>`
+    ${weighed(sql, bytesMax)},
+      case when row_number() over (order by page.id) = 1 then pg_current_snapshot()::text end as current
+    from (select) one
+    left join (select * from (${both} offset 0) w order by w.id limit ${eventsMax}) page on true
     order by page.id`;
 };

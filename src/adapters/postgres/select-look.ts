@@ -1,12 +1,19 @@
 //! One look at the log, in one statement and so in one snapshot. When nothing happened it touches a handful of
 //! buffers, whatever the number of topics, segments and ticks.
 
-import type { LookRequest } from "../../core/log.ts";
-import { formatSnapshot, xmin } from "../../core/snapshot.ts";
-import type { Sql } from "./client.ts";
+import type { Epoch, LookRequest } from "../../core/log.ts";
+import { formatSnapshot, type Snapshot, xmin } from "../../core/snapshot.ts";
+import type { Fragment, Sql } from "./client.ts";
 import { epochColumns } from "./epoch-columns.ts";
 
-export interface LookColumns {
+export interface BoundColumns {
+  readonly main_xid: string | null;
+  readonly main_id: bigint | null;
+  readonly late_xid: string | null;
+  readonly late_id: bigint | null;
+}
+
+export interface LookColumns extends BoundColumns {
   readonly standby: boolean;
   readonly current: string;
   readonly number: number;
@@ -16,29 +23,49 @@ export interface LookColumns {
   readonly running: boolean;
   readonly newest_xid: string | null;
   readonly tick: string | null;
-  readonly bound_xid: string | null;
-  readonly bound_id: bigint | null;
-  readonly late_bound_xid: string | null;
-  readonly late_bound_id: bigint | null;
+  readonly tick_top: bigint | null;
   readonly purge: bigint;
   readonly topics: string | null;
   readonly newest_topic_xid: string | null;
 }
 
+const boundColumns = (sql: Sql) => sql`
+  main.xid as main_xid, main.last_id as main_id, late.xid as late_xid, late.last_id as late_id`;
+
+/** Joins the two bounds to a row. */
+const boundRows = (sql: Sql, { number }: Epoch, since: Snapshot) => sql`
+  left join lateral (
+    select t.xid::text, t.last_id from pgstream.ticks t
+    where t.epoch = ${number} and t.xid <= ${String(since.xmax)}::text::xid8
+    order by t.xid desc limit 1
+  ) main on true
+  left join lateral (
+    select t.xid::text, t.last_id from pgstream.ticks t
+    where t.epoch = ${number} and t.xid <= ${String(xmin(since))}::text::xid8
+    order by t.xid desc limit 1
+  ) late on true`;
+
+export const selectBounds = (sql: Sql, epoch: Epoch, since: Snapshot) => sql<BoundColumns[]>`
+  select ${boundColumns(sql)} from (select) one ${boundRows(sql, epoch, since)}`;
+
 /** xids and snapshots travel as text: the driver need not know their types. */
-export const selectLook = (sql: Sql, { since, epoch, bound, topicsSince }: LookRequest) => sql<LookColumns[]>`
+/** @param inSegments which segments to look for events in; without it, those that hold ids above the bound */
+export const selectLook = (
+  sql: Sql,
+  { since, epoch, bound, topicsSince }: LookRequest,
+  inSegments: Fragment = sql`id > ${bound}`,
+) => sql<LookColumns[]>`
   select
     ${epochColumns(sql)},
     pg_current_snapshot()::text as current,
     -- Qualified in \`order by\`: the bare name would be the output column, the text.
     (select events.xid::text from pgstream.events
-     where id > ${bound} and xid >= ${String(since.xmax)}::text::xid8
+     where ${inSegments} and xid >= ${String(since.xmax)}::text::xid8
      order by events.xid desc limit 1) as newest_xid,
     tick.snapshot as tick,
-    bound.xid as bound_xid,
-    bound.last_id as bound_id,
-    late_bound.xid as late_bound_xid,
-    late_bound.last_id as late_bound_id,
+    (select t.last_id from pgstream.ticks t
+     where t.epoch = ${epoch.number} and t.xid > tick.xid order by t.xid limit 1) as tick_top,
+    ${boundColumns(sql)},
     coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0) as purge,
     (select json_agg(json_build_object('id', t.id, 'name', t.name))::text from (
       select id, name from pgstream.topics where xid >= ${String(topicsSince.xmax)}::text::xid8
@@ -52,7 +79,7 @@ export const selectLook = (sql: Sql, { since, epoch, bound, topicsSince }: LookR
   from (select * from pgstream.epochs order by number desc limit 1) e
   left join lateral (
     -- The earliest tick that is ahead: it sees all that \`since\` sees, and more.
-    select t.snapshot::text from pgstream.ticks t
+    select t.snapshot::text, t.xid from pgstream.ticks t
     where t.epoch = ${epoch.number} and t.xid >= ${String(since.xmax)}::text::xid8
       and pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
       and not exists (
@@ -67,13 +94,4 @@ export const selectLook = (sql: Sql, { since, epoch, bound, topicsSince }: LookR
           where pg_visible_in_snapshot(x, t.snapshot)))
     order by t.xid limit 1
   ) tick on true
-  left join lateral (
-    select t.xid::text, t.last_id from pgstream.ticks t
-    where t.epoch = ${epoch.number} and t.xid <= ${String(since.xmax)}::text::xid8
-    order by t.xid desc limit 1
-  ) bound on true
-  left join lateral (
-    select t.xid::text, t.last_id from pgstream.ticks t
-    where t.epoch = ${epoch.number} and t.xid <= ${String(xmin(since))}::text::xid8
-    order by t.xid desc limit 1
-  ) late_bound on true`;
+  ${boundRows(sql, epoch, since)}`;

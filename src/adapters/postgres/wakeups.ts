@@ -1,4 +1,4 @@
-//! Wake-ups by LISTEN, checked by a ping to ourselves: implements Wakeups.
+//! Wake-ups by LISTEN, checked by a ping to ourselves: calls back at every hint.
 //!
 //! LISTEN goes deaf without an error in four ways: a half-open connection, a reconnect that lands on a standby, a
 //! pooler in transaction mode, a notification sent while nobody listened. A ping with a nonce, sent on another
@@ -9,7 +9,6 @@ import postgres from "postgres";
 import { backoffMs } from "../../core/backoff.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Clock, Logger } from "../../core/ports.ts";
-import type { Wakeups } from "../../core/subscribe.ts";
 import { driverOptions, type PostgresClient, type PostgresTarget } from "./client.ts";
 import { channel } from "./hints.ts";
 
@@ -28,41 +27,19 @@ export interface WakeupOptions {
   readonly pingDeadlineMs: number;
 }
 
-/** A flag that wakes who waits for it. Alone, it is what polling waits on. */
-interface WakeupFlag extends Wakeups {
-  readonly raise: () => void;
-}
-
-export const makeWakeupFlag = (clock: Clock): WakeupFlag => {
-  let raised = Promise.withResolvers<void>();
-  let isRaised = false;
-  return {
-    raise: () => {
-      isRaised = true;
-      raised.resolve();
-    },
-    clear: () => {
-      if (!isRaised) return;
-      isRaised = false;
-      raised = Promise.withResolvers<void>();
-    },
-    wait: async (ms, signal) => {
-      const done = new AbortController();
-      await Promise.race([raised.promise, clock.sleep(ms, AbortSignal.any([signal, done.signal]))]);
-      done.abort();
-    },
-  };
-};
-
 interface Listener {
   readonly target: PostgresTarget;
-  readonly flag: WakeupFlag;
+  /** Called at every hint, and whenever some may have been missed. */
+  readonly onHint: () => void;
   readonly ports: WakeupPorts;
   readonly options: WakeupOptions;
 }
 
 /** Listens until it is deaf or the signal aborts. */
-const listenOnce = async ({ target, flag, ports, options }: Listener, signal: AbortSignal): Promise<void> => {
+const listenOnce = async (
+  { target, onHint, ports, options }: Listener,
+  signal: AbortSignal,
+): Promise<void> => {
   const pingChannel = `pgstream_ping_${crypto.randomUUID().replaceAll("-", "")}`;
   const sql = postgres(
     target.url,
@@ -82,7 +59,7 @@ const listenOnce = async ({ target, flag, ports, options }: Listener, signal: Ab
   try {
     // Every (re)connect is a hint: what was sent meanwhile is lost.
     const listening = Promise.all([
-      sql.listen(channel, flag.raise, flag.raise),
+      sql.listen(channel, onHint, onHint),
       sql.listen(pingChannel, (payload) => {
         if (payload === nonce) heard.resolve();
       }),

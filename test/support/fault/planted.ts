@@ -20,7 +20,8 @@ const boundFromXmax = (log: Log, sql: postgres.Sql): Log => {
       const lastId = await lastValue(sql);
       const look = await log.look(request);
       bounds.push({ xid: look.current.xmax, lastId });
-      return { ...look, bound: bounds.findLast((it) => it.xid <= request.since.xmax) ?? null };
+      const main = bounds.findLast((it) => it.xid <= request.since.xmax) ?? null;
+      return { ...look, bounds: { ...look.bounds, main } };
     },
   };
 };

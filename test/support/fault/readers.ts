@@ -25,9 +25,9 @@ export interface ReaderOptions {
   readonly isSteady: boolean;
 }
 
-const shipped = { batchEventsMax: 1_000, pageEventsMax: 10_000, pageBytesMax: 2 ** 24 };
+export const shipped = { batchEventsMax: 1_000, pageEventsMax: 10_000, pageBytesMax: 2 ** 24 };
 
-const smallPages = (random: () => number): typeof shipped => ({
+export const smallPages = (random: () => number): typeof shipped => ({
   batchEventsMax: 1 + Math.floor(random() * 40),
   pageEventsMax: 1 + Math.floor(random() * 120),
   pageBytesMax: 1 + Math.floor(random() * 4_000),

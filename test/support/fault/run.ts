@@ -5,6 +5,7 @@ import postgres from "postgres";
 import type { PostgresTarget } from "../../../src/adapters/postgres/client.ts";
 import type { Log } from "../../../src/core/log.ts";
 import { type DisturbanceOptions, disturbances, foreignTransactions } from "./disturbances.ts";
+import { runTogether } from "./followers.ts";
 import { type History, judge, makeHistory, type Verdict } from "./history.ts";
 import { type ReaderOptions, runNaiveReader, runReader, runXidReader } from "./readers.ts";
 import { runWriter } from "./writers.ts";
@@ -21,6 +22,8 @@ export interface FaultRun {
   readonly spoil?: (log: Log, sql: postgres.Sql) => Log;
   /** Something else that goes on, such as ticks taken the wrong way. */
   readonly alsoRun?: (sql: postgres.Sql, options: DisturbanceOptions) => Promise<void>;
+  /** Adds readers that share a tail, with the settings that are shipped and with small ones. */
+  readonly together: boolean;
   /** Adds the readers that others would build: by highest id, and by xid. */
   readonly compare: boolean;
 }
@@ -29,6 +32,7 @@ export interface FaultResult {
   readonly history: History;
   /** All that read by windows, `shipped` included. */
   readonly readers: readonly Verdict[];
+  readonly together: readonly Verdict[];
   /** The one with the settings that are shipped. */
   readonly shipped: Verdict;
   readonly naive: Verdict | null;
@@ -87,9 +91,12 @@ export const runFaults = async (run: FaultRun): Promise<FaultResult> => {
   const readers = Array.from({ length: run.readers }, async () => judge(history, await runReader(reading)));
   const steady = async (): Promise<Verdict> =>
     judge(history, await runReader({ ...reading, isSteady: true }));
-  const [shipped, verdicts, naive, byXid] = await Promise.all([
+  const judged = async (followers: number, isSteady: boolean): Promise<Verdict[]> =>
+    (await runTogether(followers, { ...reading, isSteady })).map((delivered) => judge(history, delivered));
+  const [shipped, verdicts, together, naive, byXid] = await Promise.all([
     steady(),
     Promise.all(readers),
+    run.together ? Promise.all([judged(1, true), judged(3, false)]) : [],
     run.compare ? runNaiveReader(reading) : null,
     run.compare ? runXidReader(reading) : null,
     writing,
@@ -99,6 +106,7 @@ export const runFaults = async (run: FaultRun): Promise<FaultResult> => {
     history,
     shipped,
     readers: [shipped, ...verdicts],
+    together: together.flat(),
     naive: naive === null ? null : judge(history, naive),
     byXid: byXid === null ? null : judge(history, byXid),
     stored: Number(row?.stored),

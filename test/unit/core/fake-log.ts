@@ -1,8 +1,26 @@
 //! The log as a model: transactions that draw xids and ids, run, commit and roll back; ticks; purges; epochs.
 
 import type { EventRow } from "../../../src/core/event.ts";
-import type { Epoch, Log, Look, Page, PageRequest, PurgedTopic, WindowEnd } from "../../../src/core/log.ts";
-import { isAhead, makeSnapshot, sees, type Snapshot, type Xid, xmin } from "../../../src/core/snapshot.ts";
+import type {
+  Bounds,
+  Epoch,
+  Log,
+  Look,
+  Page,
+  PageRequest,
+  PurgedTopic,
+  WindowEnd,
+} from "../../../src/core/log.ts";
+import {
+  isAhead,
+  lateXids,
+  makeSnapshot,
+  sees,
+  type Snapshot,
+  type Xid,
+  xmin,
+} from "../../../src/core/snapshot.ts";
+import type { LiveLog } from "../../../src/core/tail.ts";
 import type { Bound } from "../../../src/core/tick-bounds.ts";
 
 interface Row {
@@ -24,7 +42,7 @@ export interface FakeTransaction {
 }
 
 /** Its calls, by name, in order. */
-export type LogCall = "epoch" | "look" | "firstPage" | "windowEnd" | "nextPage";
+export type LogCall = "epoch" | "look" | "live" | "answer" | "firstPage" | "windowEnd" | "nextPage";
 
 const epochNamed = (id: string, number: number, firstId: bigint, snapshot: Snapshot): Epoch => ({
   id,
@@ -140,12 +158,20 @@ class FakeDatabase {
     await this.before(call);
   }
 
-  window({ since, until, after, late, lateBound, mainBound, topicIds }: PageRequest): Row[] {
+  bounds(since: Snapshot): Bounds {
+    return {
+      main: this.ticks.findLast((it) => it.xid <= since.xmax) ?? null,
+      late: this.ticks.findLast((it) => it.xid <= xmin(since)) ?? null,
+    };
+  }
+
+  window({ since, until, after, late, lateBound, mainBound, top, topicIds }: PageRequest): Row[] {
     const floor = (bound: bigint): bigint => (bound > after ? bound : after);
     return this.#wanted(topicIds).filter(
       (row) =>
-        (late.includes(row.xid) && row.id > floor(lateBound)) ||
-        (row.xid >= since.xmax && sees(until, row.xid) && row.id > floor(mainBound)),
+        (top === null || row.id <= top) &&
+        ((late.includes(row.xid) && row.id > floor(lateBound)) ||
+          (row.xid >= since.xmax && sees(until, row.xid) && row.id > floor(mainBound))),
     );
   }
 
@@ -169,7 +195,11 @@ class FakeDatabase {
   }
 }
 
-const pageOf = (database: FakeDatabase, rows: readonly Row[], request: PageRequest): Page => {
+const pageOf = (
+  database: FakeDatabase,
+  rows: readonly Row[],
+  request: Pick<PageRequest, "eventsMax" | "bytesMax">,
+): Page => {
   const kept: Row[] = [];
   let bytes = 0;
   for (const row of rows.slice(0, request.eventsMax)) {
@@ -204,16 +234,21 @@ const logOf = (database: FakeDatabase): Log => ({
     await Promise.resolve();
     return database.epochs.some((epoch) => epoch.id === id);
   },
+  bounds: async (_, since) => {
+    await Promise.resolve();
+    return database.bounds(since);
+  },
   look: async ({ since, bound, topicsSince }): Promise<Look> => {
     await database.called("look");
     const { rows, ticks, topics } = database;
+    const tick = ticks.findIndex((it) => it.xid >= since.xmax && isAhead(it.snapshot, since));
     return {
       epoch: { newest: database.newestEpoch(), isRunning: database.isRunning },
       current: database.current(),
       newestXid: greatest(rows.filter((it) => it.id > bound && it.xid >= since.xmax).map((it) => it.xid)),
-      tick: ticks.find((it) => it.xid >= since.xmax && isAhead(it.snapshot, since))?.snapshot ?? null,
-      bound: ticks.findLast((it) => it.xid <= since.xmax) ?? null,
-      lateBound: ticks.findLast((it) => it.xid <= xmin(since)) ?? null,
+      tick: ticks[tick]?.snapshot ?? null,
+      tickTop: tick === -1 ? null : (ticks[tick + 1]?.lastId ?? null),
+      bounds: database.bounds(since),
       purge: BigInt(database.purges.length),
       topics: topics.filter((it) => !sees(topicsSince, it.xid)),
       newestTopicXid: greatest(topics.map((it) => it.xid)),
@@ -264,9 +299,35 @@ const logOf = (database: FakeDatabase): Log => ({
   },
 });
 
-export type FakeLog = FakeDatabase & { readonly log: Log };
+const liveOf = (database: FakeDatabase, log: Log): LiveLog => ({
+  read: async (request) => {
+    await database.called("live");
+    const { since, epoch, mainBound, lateBound, topicIds, topicsSince } = request;
+    const current = database.current();
+    const rows = database.window({
+      since,
+      until: current,
+      after: epoch.firstId - 1n,
+      late: lateXids(since, current),
+      lateBound,
+      mainBound,
+      top: null,
+      topicIds,
+      eventsMax: request.eventsMax,
+      bytesMax: request.bytesMax,
+    });
+    const page = pageOf(database, rows, request);
+    await database.called("answer");
+    // A later statement: much may happen in between.
+    const look = await log.look({ since, epoch, bound: mainBound, topicsSince });
+    return { page, current, look };
+  },
+});
+
+export type FakeLog = FakeDatabase & { readonly log: Log; readonly live: LiveLog };
 
 export const makeFakeLog = (): FakeLog => {
   const database = new FakeDatabase();
-  return Object.assign(database, { log: logOf(database) });
+  const log = logOf(database);
+  return Object.assign(database, { log, live: liveOf(database, log) });
 };

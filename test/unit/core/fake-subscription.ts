@@ -2,13 +2,10 @@
 
 import { PgstreamError } from "../../../src/core/errors.ts";
 import type { TopicGap } from "../../../src/core/gap.ts";
-import {
-  type EventHandler,
-  runSubscription,
-  type SubscribeOptions,
-  type Wakeups,
-} from "../../../src/core/subscribe.ts";
+import { type EventHandler, runSubscription, type SubscribeOptions } from "../../../src/core/subscribe.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
+import type { WakeupFlag } from "../../../src/core/wakeup-flag.ts";
+import { noTail } from "../../support/no-tail.ts";
 import { makeFakeLog } from "./fake-log.ts";
 import { makeFakeClock, makeFakeLogger } from "./fakes.ts";
 
@@ -29,7 +26,8 @@ export const makeSubscription = (
   const store: { cursor: string | null; asked: number } = { cursor: null, asked: 0 };
   let lives = 0;
   let hint = Promise.withResolvers<void>();
-  const wakeups: Wakeups = {
+  const wakeups: WakeupFlag = {
+    raise: () => hint.resolve(),
     clear: () => {
       hint = Promise.withResolvers<void>();
     },
@@ -75,7 +73,14 @@ export const makeSubscription = (
           advanceIntervalMs: 5_000,
           ...options,
         },
-        ports: { log: database.log, wakeups, clock, random: () => 0.5, logger: makeFakeLogger() },
+        ports: {
+          log: database.log,
+          tail: noTail,
+          wakeups,
+          clock,
+          random: () => 0.5,
+          logger: makeFakeLogger(),
+        },
         events: {
           onLive: () => {
             lives += 1;

@@ -10,7 +10,7 @@ import { startCursor } from "../../../src/core/start.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
 import { makeRandom, seededRandom } from "../../support/seed.ts";
 import { epochIds, type FakeLog, type FakeTransaction, makeFakeLog } from "./fake-log.ts";
-import { outcomeOf } from "./fakes.ts";
+import { outcomeOf, settle } from "./fakes.ts";
 
 const readerFrom = (database: FakeLog, cursor: Cursor, options: Partial<ReaderOptions> = {}): Reader =>
   makeReader(database.log, cursor, {
@@ -216,6 +216,28 @@ describe("what retention removed", () => {
     };
     expect(await drain(reader)).toEqual([]);
     expect(gaps).toEqual([[{ topic: "a", events: 4, exact: true }]]);
+  });
+
+  test("is told when its place comes, not when it was noticed while reading ahead", async () => {
+    const gaps: unknown[] = [];
+    const database = makeFakeLog();
+    const start = await earliest(database);
+    for (let n = 0; n < 4; n += 1) database.publish("a");
+    const options = { onGap: (gap: unknown) => void gaps.push(gap), pageEventsMax: 2, batchEventsMax: 1 };
+    const reader = readerFrom(database, start, options);
+    database.before = (call) => {
+      if (call === "windowEnd") database.purge("a", 4n);
+    };
+    const ids: bigint[] = [];
+    for (let n = 0; n < 2; n += 1) {
+      const batch = await reader.next();
+      ids.push(...(batch?.events ?? []).map((event) => event.id));
+      await settle();
+      expect(gaps).toEqual([]);
+    }
+    expect(ids).toEqual([1n, 2n]);
+    expect(await drain(reader)).toEqual([]);
+    expect(gaps).toEqual([[{ topic: "a", events: 4, exact: false }]]);
   });
 
   test("after it was read is nobody's loss", async () => {

@@ -12,6 +12,7 @@ import {
   meet,
   parseSnapshot,
   sees,
+  union,
   xmin,
 } from "../../../src/core/snapshot.ts";
 import { makeRandom } from "../../support/seed.ts";
@@ -36,7 +37,7 @@ test("canonical form sees what PostgreSQL's raw form sees, and two forms are equ
   expect(new Set(textOfBits.values()).size).toBe(textOfBits.size);
 });
 
-test("covers, is ahead, equals, meet and late transactions agree with the model", () => {
+test("covers, is ahead, equals, meet, union and late transactions agree with the model", () => {
   const random = makeRandom("snapshot pairs");
   let covering = 0;
   for (let n = 0; n < pairs; n += 1) {
@@ -48,6 +49,7 @@ test("covers, is ahead, equals, meet and late transactions agree with the model"
       isAhead: isSubset(inA, inB) && inA !== inB,
       equals: inA === inB,
       meet: inA & inB,
+      union: inA | inB,
       late: universe.filter((xid) => xid < a.xmax && !sees(a, xid) && sees(b, xid)),
     };
     const actual = {
@@ -55,6 +57,7 @@ test("covers, is ahead, equals, meet and late transactions agree with the model"
       isAhead: isAhead(b, a),
       equals: equals(a, b),
       meet: bitsOf(meet(a, b)),
+      union: bitsOf(union(a, b)),
       late: lateXids(a, b),
     };
     if (expected.covers) covering += 1;

@@ -1,0 +1,56 @@
+//! Reads what is new in one round trip: implements LiveLog.
+//!
+//! Its statements are planned once, where the rest of the log plans each anew: planning costs more than the reading. So
+//! that a plan made once still opens no old segment, the first id of the first segment to look at stands in the text, where
+//! the planner sees it. It changes with a roll of the log; the connection is then renewed, and old plans go with it.
+
+import { parseSnapshot } from "../../core/snapshot.ts";
+import type { LiveLog, LiveRequest } from "../../core/tail.ts";
+import type { Fragment, PostgresClient, Sql } from "./client.ts";
+import { lookOf, missing, pageOf, refuseStandby } from "./log.ts";
+import { selectLive } from "./select-events.ts";
+import { selectLook } from "./select-look.ts";
+
+/** As of {@link readingSession}, but planned once. */
+export const liveSession = {
+  plan_cache_mode: "force_generic_plan",
+  enable_bitmapscan: "off",
+  enable_seqscan: "off",
+} as const;
+
+/** Segments are 2^32 ids wide. */
+const segmentBits = 32n;
+
+/** Not a parameter: a number that we made. */
+const fromSegment = (sql: Sql, segment: bigint): Fragment =>
+  sql`${sql.unsafe(`id >= ${segment << segmentBits}`)}`;
+
+export const makeLiveLog = (client: PostgresClient): LiveLog => {
+  let known: bigint | null = null;
+  return {
+    read: async (request: LiveRequest) => {
+      const main = (request.mainBound + 1n) >> segmentBits;
+      const late = (request.lateBound + 1n) >> segmentBits;
+      if (known !== null && known !== main) client.renew();
+      known = main;
+      const { since, epoch, mainBound, topicsSince } = request;
+      const [rows, [look]] = await client.run(
+        async (sql) =>
+          await Promise.all([
+            selectLive(sql, request, { main: fromSegment(sql, main), late: fromSegment(sql, late) }),
+            selectLook(sql, { since, epoch, bound: mainBound, topicsSince }, fromSegment(sql, main)),
+          ]),
+      );
+      if (look === undefined) return missing();
+      refuseStandby(look.standby);
+      return {
+        page: pageOf(
+          rows.filter((row) => row.id !== null),
+          request,
+        ),
+        current: parseSnapshot(rows[0]?.current ?? ""),
+        look: lookOf(look),
+      };
+    },
+  };
+};

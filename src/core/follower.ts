@@ -1,0 +1,127 @@
+//! Reads alone until it has caught up, then with the shared tail; alone again when it is put out of that.
+//!
+//! It takes a window of the tail only when it rests exactly where the window starts. Where it rests elsewhere it goes
+//! there alone first, when the start is ahead. A window that started before it is dropped, and what it has of news is read
+//! alone: up to what either has seen, since the two need not be one behind the other. Each may have seen a transaction
+//! that the other has not: a tick's snapshot claims more than one that was made crash-safe.
+
+import { type Cursor, inWindow } from "./cursor.ts";
+import type { Log } from "./log.ts";
+import { type Batch, makeReader, type Reader, type ReaderOptions } from "./reader.ts";
+import { covers, equals, type Snapshot, union } from "./snapshot.ts";
+import type { Membership, TailWindow } from "./tail-queue.ts";
+import type { Tail } from "./tail.ts";
+
+export interface FollowerPorts {
+  readonly log: Log;
+  readonly tail: Tail;
+  /** Called when there may be something new. */
+  readonly onNews: () => void;
+}
+
+export interface FollowerOptions extends ReaderOptions {
+  readonly pollIntervalMs: number;
+}
+
+export interface Follower extends Pick<Reader, "next"> {
+  /** Whether it reads with the tail. */
+  readonly isTogether: () => boolean;
+  readonly leave: () => void;
+}
+
+class TailFollower implements Follower {
+  readonly #ports: FollowerPorts;
+  readonly #options: FollowerOptions;
+  readonly #reader: Reader;
+  #cursor: Cursor;
+  #membership: Membership | null = null;
+  /** On its way, alone, to a place of the tail's. */
+  #isOnItsWay = false;
+  /** How many events of the membership's first window were handed out. */
+  #taken = 0;
+
+  constructor(ports: FollowerPorts, start: Cursor, options: FollowerOptions) {
+    this.#ports = ports;
+    this.#options = options;
+    this.#reader = makeReader(ports.log, start, options);
+    this.#cursor = start;
+  }
+
+  async next(): Promise<Batch | null> {
+    for (;;) {
+      if (this.#membership === null || this.#isOnItsWay) {
+        const batch = await this.#reader.next();
+        if (batch !== null) return this.#passOn(batch);
+        this.#isOnItsWay = false;
+        this.#membership ??= this.#join();
+        if (this.#membership === null) return null;
+      } else if (!this.#membership.isOpen()) {
+        this.leave();
+        this.#reader.goTo(this.#cursor, null);
+      } else {
+        const window = this.#membership.first();
+        if (window === null) return null;
+        const batch = this.#enter(window, this.#membership);
+        if (batch !== null) return batch;
+      }
+    }
+  }
+
+  isTogether(): boolean {
+    return this.#membership !== null;
+  }
+
+  leave(): void {
+    this.#membership?.leave();
+    this.#membership = null;
+    this.#isOnItsWay = false;
+    this.#taken = 0;
+  }
+
+  #join(): Membership | null {
+    const { filter, epoch, pollIntervalMs } = this.#options;
+    const { seen, purge } = this.#cursor;
+    return this.#ports.tail.join({ filter, epoch, seen, purge, pollIntervalMs, onNews: this.#ports.onNews });
+  }
+
+  #passOn(batch: Batch): Batch {
+    this.#cursor = batch.cursor;
+    return batch;
+  }
+
+  /** The next batch of the window; null when there is somewhere to go first, or the window is of no use. */
+  #enter(window: TailWindow, membership: Membership): Batch | null {
+    const { seen } = this.#cursor;
+    if (equals(window.since, seen)) return this.#take(window, membership);
+    if (covers(window.since, seen)) this.#goTo(window.since);
+    else {
+      membership.drop();
+      if (!covers(seen, window.until)) this.#goTo(union(seen, window.until));
+    }
+    return null;
+  }
+
+  #goTo(place: Snapshot): void {
+    this.#isOnItsWay = true;
+    this.#reader.goTo(this.#cursor, place);
+  }
+
+  #take(window: TailWindow, membership: Membership): Batch | null {
+    const events = window.events.slice(this.#taken, this.#taken + this.#options.batchEventsMax);
+    this.#taken += events.length;
+    const last = events.at(-1);
+    if (last !== undefined && this.#taken < window.events.length) {
+      this.#cursor = inWindow(this.#cursor, window.until, last.id);
+      return { events, cursor: this.#cursor };
+    }
+    membership.drop();
+    this.#taken = 0;
+    const isMark = events.length === 0 && equals(window.until, this.#cursor.seen);
+    const purge = window.purge > this.#cursor.purge ? window.purge : this.#cursor.purge;
+    this.#cursor = { ...this.#cursor, purge, seen: window.until, window: null };
+    return isMark ? null : { events, cursor: this.#cursor };
+  }
+}
+
+export const makeFollower = (ports: FollowerPorts, start: Cursor, options: FollowerOptions): Follower =>
+  new TailFollower(ports, start, options);

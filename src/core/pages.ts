@@ -1,0 +1,220 @@
+//! Fetches the log page by page, window by window: the heart of the promises *lossless*, *ordered* and *loud*.
+//!
+//! From snapshot S to a later T, the window is what T sees and S does not, in the order of ids. T is the next tick's
+//! snapshot, or the current one made crash-safe. A window's first page is found by xid; what does not fit is read on by
+//! id. Whether retention removed something is asked in a later statement than the page, before the page is handed over.
+
+import { atRest, inWindow, type Cursor } from "./cursor.ts";
+import { PgstreamError } from "./errors.ts";
+import { eventOf, type Event } from "./event.ts";
+import { gapOf, type TopicGap } from "./gap.ts";
+import type { Bounds, Epoch, Log, Look, Page, PageRequest, WindowEnd } from "./log.ts";
+import { covers, crashSafe, equals, lateXids, xmin, type Snapshot } from "./snapshot.ts";
+import { makeTickBounds, type TickBounds } from "./tick-bounds.ts";
+import type { TopicFilter } from "./topic.ts";
+import { makeWantedTopics, type WantedTopics } from "./wanted-topics.ts";
+
+export interface PagesOptions {
+  readonly filter: TopicFilter;
+  readonly epoch: Epoch;
+  /** What one page, read ahead of the batches, may hold. */
+  readonly pageEventsMax: number;
+  readonly pageBytesMax: number;
+}
+
+/** A page, and where it ends. */
+export interface FetchedPage {
+  /** Ascending by id; empty when the page held nothing that is wanted. */
+  readonly events: readonly Event[];
+  readonly end: Cursor;
+  /** What is gone: to be reported before the page is handed out. */
+  readonly gap: readonly TopicGap[];
+}
+
+export interface Pages {
+  /**
+   * The page at the front; the front moves behind it. One call at a time.
+   * @param mayLook false: null also when it is not known already that there is more; else null when there was nothing
+   * more at the time of a look that began after the call
+   * @throws PgstreamError `epoch_changed`, `database_went_back`, and what the log throws
+   */
+  readonly fetch: (mayLook: boolean) => Promise<FetchedPage | null>;
+  /**
+   * Moves the front somewhere else.
+   * @param until where to stop: there `fetch` answers null. Null: nowhere.
+   */
+  readonly goTo: (cursor: Cursor, until: Snapshot | null) => void;
+}
+
+const checkEpoch = (look: Look, epoch: Epoch): void => {
+  if (look.epoch.isRunning && look.epoch.newest.id === epoch.id) return;
+  throw new PgstreamError(
+    "epoch_changed",
+    "the database is not the one this cursor was taken on: it was promoted, restored or recreated since; look what it lost, then start over with ON_EPOCH_CHANGE=restart",
+    {
+      details: { cursorEpoch: epoch.id, newestEpoch: look.epoch.newest.id, isRunning: look.epoch.isRunning },
+    },
+  );
+};
+
+/** Where a window ends, and an upper bound on its ids where one is known. */
+interface WindowEdge {
+  readonly until: Snapshot;
+  readonly top: bigint | null;
+}
+
+/** Where the window that starts at `since` ends; null when there is nothing to read. */
+const windowEdge = (look: Look, since: Snapshot): WindowEdge | null => {
+  if (!covers(look.current, since)) {
+    throw new PgstreamError(
+      "database_went_back",
+      "the database has not yet seen what this cursor has seen: it was restored from an older image; look what it lost, then start over from earliest",
+    );
+  }
+  if (look.tick !== null) return { until: look.tick, top: look.tickTop };
+  const until = crashSafe(look.current, since, look.newestXid);
+  return equals(until, since) ? null : { until, top: null };
+};
+
+/** @throws PgstreamError `internal` when a topic is not known: a look behind the page knows all of them */
+export const nameRows = (page: Page, topics: WantedTopics): readonly Event[] =>
+  page.rows.map((row) => {
+    const topic = topics.name(row.topicId);
+    if (topic !== undefined) return eventOf(row, topic);
+    throw new PgstreamError("internal", `event ${row.id} is of unknown topic ${row.topicId}`);
+  });
+
+class WindowPages implements Pages {
+  readonly #log: Log;
+  readonly #options: PagesOptions;
+  readonly #topics: WantedTopics;
+  readonly #bounds: TickBounds;
+  /** Whether topics and bounds are known as of where it started, or was told to go. */
+  #hasLooked = false;
+  /** Where what was fetched ends: the next page starts here. */
+  #front: Cursor;
+  /** A look whose `since` is where the front rests, not used yet. */
+  #unused: Look | null = null;
+  /** Where the front's open window ends, once it is known to take more than a page. */
+  #windowEnd: WindowEnd | null = null;
+  #windowTop: bigint | null = null;
+  /** Where to stop, when it is to stop somewhere. */
+  #target: Snapshot | null = null;
+
+  constructor(log: Log, start: Cursor, options: PagesOptions) {
+    this.#log = log;
+    this.#options = options;
+    this.#topics = makeWantedTopics(options.filter);
+    this.#bounds = makeTickBounds(options.epoch.firstId - 1n);
+    this.#front = start;
+  }
+
+  goTo(cursor: Cursor, until: Snapshot | null): void {
+    this.#front = cursor;
+    this.#unused = null;
+    this.#windowEnd = null;
+    this.#windowTop = null;
+    this.#target = until;
+    this.#hasLooked = false;
+  }
+
+  async fetch(mayLook: boolean): Promise<FetchedPage | null> {
+    if (!this.#hasLooked) this.#unused = await this.#lookFrom(this.#front.seen);
+    if (this.#front.window === null) {
+      const known = this.#knownEdge();
+      if (known === null && !mayLook) return null;
+      const edge = known ?? (await this.#lookForEdge());
+      if (edge === null) return null;
+      if ("gap" in edge) return edge;
+      this.#windowTop = edge.top;
+      return await this.#fetchPage(edge.until);
+    }
+    return await this.#fetchPage(this.#front.window.until);
+  }
+
+  /** What the look behind the last page said of the next window. */
+  #knownEdge(): WindowEdge | null {
+    const look = this.#unused;
+    const { seen } = this.#front;
+    this.#unused = null;
+    if (look === null) return null;
+    if (this.#target === null) return windowEdge(look, seen);
+    return equals(this.#target, seen) ? null : { until: this.#target, top: null };
+  }
+
+  /** Looks for a window; null when there is none, and a page without events when only a purge was news. */
+  async #lookForEdge(): Promise<WindowEdge | FetchedPage | null> {
+    const { seen } = this.#front;
+    if (this.#target !== null) return null;
+    const look = await this.#lookFrom(seen);
+    const edge = windowEdge(look, seen);
+    if (edge !== null || look.purge <= this.#front.purge) return edge;
+    return await this.#afterPurge(look);
+  }
+
+  async #lookFrom(since: Snapshot): Promise<Look> {
+    const { epoch } = this.#options;
+    if (!this.#hasLooked) this.#learnBounds(await this.#log.bounds(epoch, since));
+    const bound = this.#bounds.below(since.xmax);
+    const look = await this.#log.look({ since, epoch, bound, topicsSince: this.#topics.since() });
+    checkEpoch(look, epoch);
+    this.#topics.learn(look);
+    this.#hasLooked = true;
+    this.#learnBounds(look.bounds);
+    return look;
+  }
+
+  #learnBounds({ main, late }: Bounds): void {
+    for (const it of [late, main]) if (it !== null) this.#bounds.add(it);
+  }
+
+  async #fetchPage(until: Snapshot): Promise<FetchedPage> {
+    const front = this.#front;
+    const request = this.#requestFor(until);
+    if (front.window === null) this.#windowEnd = null;
+    else this.#windowEnd ??= await this.#log.windowEnd(request);
+    const end = this.#windowEnd;
+    const [page, look] = await Promise.all([
+      end === null ? this.#log.firstPage(request) : this.#log.nextPage(request, end),
+      this.#lookFrom(until),
+    ]);
+    const after = look.purge > front.purge ? await this.#afterPurge(look) : null;
+    // The page may lack something that is reported as gone: it is read again.
+    if (after !== null && after.gap.length > 0) return after;
+    const last = page.rows.at(-1);
+    const open = inWindow(this.#front, until, last?.id ?? request.after);
+    this.#front = page.more ? open : atRest(open);
+    if (!page.more) this.#unused = look;
+    return { events: nameRows(page, this.#topics), end: this.#front, gap: [] };
+  }
+
+  #requestFor(until: Snapshot): PageRequest {
+    const { seen, window } = this.#front;
+    const late = lateXids(seen, until);
+    this.#bounds.trim(xmin(seen));
+    return {
+      since: seen,
+      until,
+      after: window?.after ?? this.#options.epoch.firstId - 1n,
+      late,
+      lateBound: this.#bounds.below(late[0] ?? seen.xmax),
+      mainBound: this.#bounds.below(seen.xmax),
+      top: this.#windowTop,
+      topicIds: this.#topics.ids(),
+      eventsMax: this.#options.pageEventsMax,
+      bytesMax: this.#options.pageBytesMax,
+    };
+  }
+
+  /** Takes in what purges removed behind the front. */
+  async #afterPurge(look: Look): Promise<FetchedPage> {
+    const { epoch } = this.#options;
+    const purged = await this.#log.purgedTopics(epoch, this.#front.purge, this.#topics.ids());
+    const gap = gapOf(purged, this.#front);
+    this.#front = { ...this.#front, purge: look.purge };
+    return { events: [], end: this.#front, gap };
+  }
+}
+
+export const makePages = (log: Log, start: Cursor, options: PagesOptions): Pages =>
+  new WindowPages(log, start, options);

@@ -1,0 +1,120 @@
+//! What one member of the shared tail has yet to take: windows, oldest first, of no more than it may lag behind.
+
+import type { Event } from "./event.ts";
+import type { Epoch } from "./log.ts";
+import { equals, type Snapshot } from "./snapshot.ts";
+import type { TopicFilter } from "./topic.ts";
+
+/** From `since` to `until`, whole: the events of it that the member wants, ascending by id. */
+export interface TailWindow {
+  readonly since: Snapshot;
+  readonly until: Snapshot;
+  /** The newest purge that is known at its end; nothing that it removed was missing in the window. */
+  readonly purge: bigint;
+  readonly events: readonly Event[];
+}
+
+/** A subscription at rest that wants to join. */
+export interface TailMember {
+  readonly filter: TopicFilter;
+  readonly epoch: Epoch;
+  readonly seen: Snapshot;
+  readonly purge: bigint;
+  readonly pollIntervalMs: number;
+  /** Called when there is something to take, and when it has been put out. */
+  readonly onNews: () => void;
+}
+
+export interface Membership {
+  /** The oldest window not dropped yet; null when there is none. */
+  readonly first: () => TailWindow | null;
+  /** Done with the oldest window. */
+  readonly drop: () => void;
+  /** False once it has been put out. Nothing is left to take then. */
+  readonly isOpen: () => boolean;
+  readonly leave: () => void;
+}
+
+const bytesOf = (events: readonly Event[]): number => events.reduce((sum, { json }) => sum + json.length, 0);
+
+export class TailQueue implements Membership {
+  readonly member: TailMember;
+  readonly #eventsMax: number;
+  readonly #bytesMax: number;
+  readonly #onClose: (queue: TailQueue) => void;
+  readonly #isWanted = new Map<string, boolean>();
+  #windows: TailWindow[] = [];
+  #events = 0;
+  #bytes = 0;
+  #open = true;
+
+  constructor(member: TailMember, eventsMax: number, bytesMax: number, onClose: (queue: TailQueue) => void) {
+    this.member = member;
+    this.#eventsMax = eventsMax;
+    this.#bytesMax = bytesMax;
+    this.#onClose = onClose;
+  }
+
+  first(): TailWindow | null {
+    return this.#windows[0] ?? null;
+  }
+
+  drop(): void {
+    const window = this.#windows.shift();
+    if (window === undefined) return;
+    this.#events -= window.events.length;
+    this.#bytes -= bytesOf(window.events);
+  }
+
+  isOpen(): boolean {
+    return this.#open;
+  }
+
+  leave(): void {
+    this.#open = false;
+    this.#windows = [];
+    this.#onClose(this);
+  }
+
+  /** Puts the member out. */
+  close(): void {
+    this.leave();
+    this.member.onNews();
+  }
+
+  push(window: TailWindow): void {
+    const events = this.#wanted(window.events);
+    this.#events += events.length;
+    this.#bytes += bytesOf(events);
+    if (this.#events > this.#eventsMax || this.#bytes > this.#bytesMax) {
+      this.close();
+      return;
+    }
+    const last = this.#windows.at(-1);
+    // What holds nothing for the member is lengthened, so that the queue grows with events only.
+    if (
+      last !== undefined &&
+      this.#windows.length > 1 &&
+      last.events.length === 0 &&
+      equals(last.until, window.since)
+    ) {
+      this.#windows[this.#windows.length - 1] = { ...window, events, since: last.since };
+    } else {
+      this.#windows.push({ ...window, events });
+    }
+    this.member.onNews();
+  }
+
+  #wanted(events: readonly Event[]): readonly Event[] {
+    const { filter } = this.member;
+    return filter.all ? events : events.filter(({ topic }) => this.#wants(topic));
+  }
+
+  #wants(topic: string): boolean {
+    const known = this.#isWanted.get(topic);
+    if (known !== undefined) return known;
+    const wanted = this.member.filter.matches(topic);
+    this.#isWanted.set(topic, wanted);
+    return wanted;
+  }
+}

@@ -1,0 +1,223 @@
+//! The shared tail: subscriptions of one process that have caught up read the log together.
+//!
+//! It reads window after window, `at → until`, each with its events in one round trip, and hands every window to all
+//! members, each of which takes the windows at its own pace. Whoever lags too far behind is put out, and so is everybody
+//! when anything is out of the ordinary: a window longer than a page, a purge that removed events, another epoch, a lost
+//! connection. Those put out read on alone from their own cursors, where all of that is dealt with: see follower.ts.
+//!
+//! A window is for those who were members before it was read, since it holds what they wanted. Whoever joined
+//! meanwhile gets a mark: a window without events that starts and ends where this one ends.
+
+import { messageOf } from "./errors.ts";
+import { gapOf } from "./gap.ts";
+import type { Epoch, Log, Look, Page } from "./log.ts";
+import { nameRows } from "./pages.ts";
+import type { Clock, Logger } from "./ports.ts";
+import { covers, crashSafe, equals, type Snapshot, xmin } from "./snapshot.ts";
+import { type Membership, type TailMember, TailQueue, type TailWindow } from "./tail-queue.ts";
+import { makeTickBounds, type TickBounds } from "./tick-bounds.ts";
+import type { TopicFilter } from "./topic.ts";
+import type { WakeupFlag } from "./wakeup-flag.ts";
+import { makeWantedTopics, type WantedTopics } from "./wanted-topics.ts";
+
+/** Everything that is visible now and not in `since`. */
+export interface LiveRequest {
+  readonly since: Snapshot;
+  readonly epoch: Epoch;
+  /** Lower bounds on ids, as of a page. */
+  readonly mainBound: bigint;
+  readonly lateBound: bigint;
+  /** Null: of all topics. */
+  readonly topicIds: readonly number[] | null;
+  readonly topicsSince: Snapshot;
+  readonly eventsMax: number;
+  readonly bytesMax: number;
+}
+
+export interface LiveRead {
+  readonly page: Page;
+  /** What the page saw. */
+  readonly current: Snapshot;
+  /** A look from `since`, taken by a later statement. */
+  readonly look: Look;
+}
+
+/** To the implementer: one round trip. Errors as of {@link Log}. */
+export interface LiveLog {
+  readonly read: (request: LiveRequest) => Promise<LiveRead>;
+}
+
+export interface Tail {
+  /** Null when it cannot be joined now: it is of another epoch, knows of newer purges, or has just failed. */
+  readonly join: (member: TailMember) => Membership | null;
+}
+
+export interface TailPorts {
+  readonly log: Pick<Log, "bounds" | "purgedTopics">;
+  readonly live: LiveLog;
+  readonly wakeups: WakeupFlag;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export interface TailOptions {
+  readonly pageEventsMax: number;
+  readonly pageBytesMax: number;
+  /** How far a member may lag behind. */
+  readonly lagEventsMax: number;
+  readonly lagBytesMax: number;
+  /** How long nobody may join after it failed. */
+  readonly pauseMs: number;
+}
+
+/** Where it stands. A new object for each place, so that a read can tell whether it is still wanted. */
+interface Place {
+  readonly epoch: Epoch;
+  readonly seen: Snapshot;
+  readonly purge: bigint;
+}
+
+/** With nobody in it, it waits to be joined. */
+const unusedWaitMs = 60_000;
+
+const anyOf = (filters: readonly TopicFilter[]): TopicFilter => ({
+  patterns: [...new Set(filters.flatMap(({ patterns }) => patterns))],
+  all: filters.some(({ all }) => all),
+  matches: (name) => filters.some((filter) => filter.matches(name)),
+});
+
+export class SharedTail implements Tail {
+  readonly #ports: TailPorts;
+  readonly #options: TailOptions;
+  readonly #members = new Set<TailQueue>();
+  #at: Place | null = null;
+  /** Everything that anybody wants, and perhaps more: of members that have left. */
+  #filter: TopicFilter = anyOf([]);
+  #topics: WantedTopics = makeWantedTopics(this.#filter);
+  #bounds: TickBounds = makeTickBounds(0n);
+  #isBounded = false;
+  #closedUntil = 0;
+
+  constructor(ports: TailPorts, options: TailOptions) {
+    this.#ports = ports;
+    this.#options = options;
+  }
+
+  join(member: TailMember): Membership | null {
+    const { clock, wakeups } = this.#ports;
+    if (clock.now() < this.#closedUntil) return null;
+    if (this.#members.size === 0) this.#startAt(member);
+    const at = this.#at;
+    if (at === null || at.epoch.id !== member.epoch.id || at.purge > member.purge) return null;
+    const { lagEventsMax, lagBytesMax } = this.#options;
+    const queue = new TailQueue(member, lagEventsMax, lagBytesMax, (it) => this.#members.delete(it));
+    queue.push({ since: at.seen, until: at.seen, purge: at.purge, events: [] });
+    this.#members.add(queue);
+    this.#want(member.filter);
+    wakeups.raise();
+    return queue;
+  }
+
+  /** Reads on whenever there is a hint, and at least as often as its most eager member polls, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { wakeups, clock, logger } = this.#ports;
+    while (!signal.aborted) {
+      wakeups.clear();
+      try {
+        if (await this.#advance()) continue;
+      } catch (error) {
+        if (!signal.aborted) logger.debug({ error: messageOf(error) }, "the shared tail failed");
+        this.#closedUntil = clock.now() + this.#options.pauseMs;
+        this.#disband();
+      }
+      const waits = [...this.#members].map((it) => it.member.pollIntervalMs);
+      await wakeups.wait(Math.min(unusedWaitMs, ...waits), signal);
+    }
+    this.#disband();
+  }
+
+  /** The first one in decides where it stands. */
+  #startAt({ epoch, seen, purge, filter }: TailMember): void {
+    if (this.#at?.epoch.id !== epoch.id) {
+      this.#bounds = makeTickBounds(epoch.firstId - 1n);
+      this.#topics = makeWantedTopics(this.#filter);
+    }
+    this.#isBounded = false;
+    this.#at = { epoch, seen, purge };
+    // Topics that only others wanted are not read any more.
+    if (filter.patterns.join() !== this.#filter.patterns.join()) this.#filter = anyOf([]);
+  }
+
+  #want(filter: TopicFilter): void {
+    const known = new Set(this.#filter.patterns);
+    if (filter.patterns.every((pattern) => known.has(pattern))) return;
+    this.#filter = anyOf([this.#filter, filter]);
+    this.#topics = makeWantedTopics(this.#filter);
+  }
+
+  /** Reads one window. Answers whether to go on at once. */
+  async #advance(): Promise<boolean> {
+    const at = this.#at;
+    const topics = this.#topics;
+    const present = [...this.#members];
+    if (at === null || present.length === 0) return false;
+    const wanted = topics.ids()?.length;
+    const { page, current, look } = await this.#read(at, topics);
+    // Everybody left meanwhile, and somebody came at another place.
+    if (this.#at !== at) return true;
+    if (!this.#isOrdinary(at, look, current) || page.more) return this.#disband();
+    topics.learn(look);
+    for (const bound of [look.bounds.late, look.bounds.main]) if (bound !== null) this.#bounds.add(bound);
+    this.#bounds.trim(xmin(at.seen));
+    // The page was not asked for topics that the look found.
+    if (topics.ids()?.length !== wanted) return true;
+    if (look.purge > at.purge && (await this.#removedSomething(at, topics))) return this.#disband();
+    if (this.#at !== at) return true;
+    const until = crashSafe(current, at.seen, look.newestXid);
+    if (equals(until, at.seen) && look.purge === at.purge) return false;
+    this.#at = { epoch: at.epoch, seen: until, purge: look.purge };
+    this.#hand({ since: at.seen, until, purge: look.purge, events: nameRows(page, topics) }, present);
+    return true;
+  }
+
+  async #read({ epoch, seen }: Place, topics: WantedTopics): Promise<LiveRead> {
+    const { log, live } = this.#ports;
+    if (!this.#isBounded) {
+      const { main, late } = await log.bounds(epoch, seen);
+      for (const bound of [late, main]) if (bound !== null) this.#bounds.add(bound);
+      this.#isBounded = true;
+    }
+    return await live.read({
+      since: seen,
+      epoch,
+      mainBound: this.#bounds.below(seen.xmax),
+      lateBound: this.#bounds.below(xmin(seen)),
+      topicIds: topics.ids(),
+      topicsSince: topics.since(),
+      eventsMax: this.#options.pageEventsMax,
+      bytesMax: this.#options.pageBytesMax,
+    });
+  }
+
+  #isOrdinary({ epoch, seen }: Place, look: Look, current: Snapshot): boolean {
+    return look.epoch.isRunning && look.epoch.newest.id === epoch.id && covers(current, seen);
+  }
+
+  async #removedSomething({ epoch, seen, purge }: Place, topics: WantedTopics): Promise<boolean> {
+    const purged = await this.#ports.log.purgedTopics(epoch, purge, topics.ids());
+    return gapOf(purged, { epoch: epoch.id, purge, seen, window: null }).length > 0;
+  }
+
+  #hand(window: TailWindow, present: readonly TailQueue[]): void {
+    const { until, purge } = window;
+    const mark: TailWindow = { since: until, until, purge, events: [] };
+    for (const queue of this.#members) queue.push(present.includes(queue) ? window : mark);
+  }
+
+  /** Puts everybody out; nobody is left to go on for. */
+  #disband(): false {
+    for (const queue of this.#members) queue.close();
+    this.#at = null;
+    return false;
+  }
+}

@@ -1,0 +1,103 @@
+//! One tail and one listening connection for all subscriptions of the process on the same database.
+
+import { openClient, type PostgresTarget } from "../adapters/postgres/client.ts";
+import { liveSession, makeLiveLog } from "../adapters/postgres/live-log.ts";
+import { makeLog } from "../adapters/postgres/log.ts";
+import { keepListening } from "../adapters/postgres/wakeups.ts";
+import type { Clock, Logger } from "../core/ports.ts";
+import { SharedTail, type Tail } from "../core/tail.ts";
+import { makeWakeupFlag } from "../core/wakeup-flag.ts";
+import { serverTimeout } from "./defaults.ts";
+
+export interface TailOptions {
+  readonly target: PostgresTarget;
+  /** False behind a pooler. */
+  readonly listens: boolean;
+  /** The longest a statement may take. */
+  readonly deadlineMs: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export interface TailShare {
+  readonly tail: Tail;
+  /** Whoever is last closes it. */
+  readonly release: () => Promise<void>;
+}
+
+interface OpenTail {
+  readonly tail: Tail;
+  /** Told of every hint. */
+  readonly listeners: Set<() => void>;
+  readonly close: () => Promise<void>;
+}
+
+const name = "tail";
+const pingOptions = { name, pingIntervalMs: 5_000, pingDeadlineMs: 5_000 };
+
+/** A page of the tail is smaller than what a member may lag behind, so that one page puts nobody out. */
+const limits = {
+  pageEventsMax: 5_000,
+  pageBytesMax: 4 * 2 ** 20,
+  lagEventsMax: 20_000,
+  lagBytesMax: 16 * 2 ** 20,
+  pauseMs: 1_000,
+};
+
+const openTail = ({ target, listens, deadlineMs, clock, logger }: TailOptions): OpenTail => {
+  const session = { ...liveSession, statement_timeout: serverTimeout(deadlineMs) };
+  const client = openClient(target, { name, deadlineMs, ownConnection: listens, session });
+  const stopped = new AbortController();
+  stopped.signal.addEventListener("abort", () => void client.end(), { once: true });
+  const wakeups = makeWakeupFlag(clock);
+  const listeners = new Set<() => void>([wakeups.raise]);
+  const tail = new SharedTail(
+    { log: makeLog(client), live: makeLiveLog(client), wakeups, clock, logger },
+    limits,
+  );
+  const onHint = (): void => {
+    for (const listener of listeners) listener();
+  };
+  const running = tail.run(stopped.signal);
+  const listening = listens
+    ? keepListening(
+        {
+          target,
+          onHint,
+          ports: { clock, logger, random: Math.random, pinger: client },
+          options: pingOptions,
+        },
+        stopped.signal,
+      )
+    : Promise.resolve();
+  return {
+    tail,
+    listeners,
+    close: async () => {
+      stopped.abort();
+      await Promise.all([running, listening]);
+      await client.end();
+    },
+  };
+};
+
+const open = new Map<string, OpenTail>();
+
+/** @param onHint called when there may be something new */
+export const takeTail = (options: TailOptions, onHint: () => void): TailShare => {
+  const key = JSON.stringify([options.target, options.listens]);
+  const it = open.get(key) ?? openTail(options);
+  open.set(key, it);
+  const listener = (): void => onHint();
+  it.listeners.add(listener);
+  return {
+    tail: it.tail,
+    release: async () => {
+      it.listeners.delete(listener);
+      // Its own flag is always among them.
+      if (it.listeners.size > 1) return;
+      if (open.get(key) === it) open.delete(key);
+      await it.close();
+    },
+  };
+};

@@ -1,0 +1,5 @@
+//! A tail that nobody can join: everybody reads alone.
+
+import type { Tail } from "../../src/core/tail.ts";
+
+export const noTail: Tail = { join: () => null };

@@ -40,12 +40,21 @@ export interface Bounds {
   readonly late: Bound | null;
 }
 
-/** One look at the log, taken in one statement: one snapshot. */
-export interface Look {
+/** What there is besides events: taken in one statement, in one snapshot. */
+export interface News {
   readonly epoch: EpochState;
   readonly current: Snapshot;
   /** The greatest xid of an event visible in `current`, not below `since.xmax`; null when there is none. */
   readonly newestXid: Xid | null;
+  /** The newest purge announced; 0 when there is none. */
+  readonly purge: bigint;
+  readonly topics: readonly Topic[];
+  /** The greatest xid of a topic visible in `current`; null when there is none. */
+  readonly newestTopicXid: Xid | null;
+}
+
+/** And where the next window may end. */
+export interface Look extends News {
   /** The earliest tick's snapshot of the epoch that is ahead of `since`. */
   readonly tick: Snapshot | null;
   /**
@@ -54,11 +63,6 @@ export interface Look {
    */
   readonly tickTop: bigint | null;
   readonly bounds: Bounds;
-  /** The newest purge announced; 0 when there is none. */
-  readonly purge: bigint;
-  readonly topics: readonly Topic[];
-  /** The greatest xid of a topic visible in `current`; null when there is none. */
-  readonly newestTopicXid: Xid | null;
 }
 
 export interface PageRequest {

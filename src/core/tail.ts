@@ -10,12 +10,11 @@
 
 import { messageOf } from "./errors.ts";
 import { gapOf } from "./gap.ts";
-import type { Epoch, Log, Look, Page } from "./log.ts";
+import type { Bounds, Epoch, Log, News, Page } from "./log.ts";
 import { nameRows } from "./pages.ts";
 import type { Clock, Logger } from "./ports.ts";
-import { covers, crashSafe, equals, type Snapshot, xmin } from "./snapshot.ts";
+import { covers, crashSafe, equals, type Snapshot } from "./snapshot.ts";
 import { type Membership, type TailMember, TailQueue, type TailWindow } from "./tail-queue.ts";
-import { makeTickBounds, type TickBounds } from "./tick-bounds.ts";
 import type { TopicFilter } from "./topic.ts";
 import type { WakeupFlag } from "./wakeup-flag.ts";
 import { makeWantedTopics, type WantedTopics } from "./wanted-topics.ts";
@@ -30,6 +29,8 @@ export interface LiveRequest {
   /** Null: of all topics. */
   readonly topicIds: readonly number[] | null;
   readonly topicsSince: Snapshot;
+  /** Whether to ask the server who it is: while a connection lasts it stays the same. */
+  readonly identify: boolean;
   readonly eventsMax: number;
   readonly bytesMax: number;
 }
@@ -38,8 +39,8 @@ export interface LiveRead {
   readonly page: Page;
   /** What the page saw. */
   readonly current: Snapshot;
-  /** A look from `since`, taken by a later statement. */
-  readonly look: Look;
+  /** Told by a later statement. */
+  readonly news: News;
 }
 
 /** To the implementer: one round trip. Errors as of {@link Log}. */
@@ -77,6 +78,9 @@ interface Place {
   readonly purge: bigint;
 }
 
+/** How long it goes on with the same bounds: they follow the log from segment to segment. */
+const boundsMs = 10_000;
+
 /** With nobody in it, it waits to be joined. */
 const unusedWaitMs = 60_000;
 
@@ -94,8 +98,10 @@ export class SharedTail implements Tail {
   /** Everything that anybody wants, and perhaps more: of members that have left. */
   #filter: TopicFilter = anyOf([]);
   #topics: WantedTopics = makeWantedTopics(this.#filter);
-  #bounds: TickBounds = makeTickBounds(0n);
-  #isBounded = false;
+  #topicsEpoch: string | null = null;
+  /** Of a place it has been at: weaker than those of where it stands, and good enough to leave out segments. */
+  #bounds: Bounds = { main: null, late: null };
+  #boundedUntil = 0;
   #closedUntil = 0;
 
   constructor(ports: TailPorts, options: TailOptions) {
@@ -138,11 +144,9 @@ export class SharedTail implements Tail {
 
   /** The first one in decides where it stands. */
   #startAt({ epoch, seen, purge, filter }: TailMember): void {
-    if (this.#at?.epoch.id !== epoch.id) {
-      this.#bounds = makeTickBounds(epoch.firstId - 1n);
-      this.#topics = makeWantedTopics(this.#filter);
-    }
-    this.#isBounded = false;
+    if (this.#topicsEpoch !== epoch.id) this.#topics = makeWantedTopics(this.#filter);
+    this.#topicsEpoch = epoch.id;
+    this.#boundedUntil = 0;
     this.#at = { epoch, seen, purge };
     // Topics that only others wanted are not read any more.
     if (filter.patterns.join() !== this.#filter.patterns.join()) this.#filter = anyOf([]);
@@ -155,52 +159,55 @@ export class SharedTail implements Tail {
     this.#topics = makeWantedTopics(this.#filter);
   }
 
-  /** Reads one window. Answers whether to go on at once. */
+  /**
+   * Reads one window. Answers whether to read it again, at once. Behind a window it waits for the next hint: what is
+   * committed after the read gives one.
+   */
   async #advance(): Promise<boolean> {
     const at = this.#at;
     const topics = this.#topics;
     const present = [...this.#members];
     if (at === null || present.length === 0) return false;
     const wanted = topics.ids()?.length;
-    const { page, current, look } = await this.#read(at, topics);
+    const { page, current, news } = await this.#read(at, topics);
     // Everybody left meanwhile, and somebody came at another place.
     if (this.#at !== at) return true;
-    if (!this.#isOrdinary(at, look, current) || page.more) return this.#disband();
-    topics.learn(look);
-    for (const bound of [look.bounds.late, look.bounds.main]) if (bound !== null) this.#bounds.add(bound);
-    this.#bounds.trim(xmin(at.seen));
-    // The page was not asked for topics that the look found.
+    if (!this.#isOrdinary(at, news, current) || page.more) return this.#disband();
+    topics.learn(news);
+    // The page was not asked for topics that are new.
     if (topics.ids()?.length !== wanted) return true;
-    if (look.purge > at.purge && (await this.#removedSomething(at, topics))) return this.#disband();
+    if (news.purge > at.purge && (await this.#removedSomething(at, topics))) return this.#disband();
     if (this.#at !== at) return true;
-    const until = crashSafe(current, at.seen, look.newestXid);
-    if (equals(until, at.seen) && look.purge === at.purge) return false;
-    this.#at = { epoch: at.epoch, seen: until, purge: look.purge };
-    this.#hand({ since: at.seen, until, purge: look.purge, events: nameRows(page, topics) }, present);
-    return true;
+    const until = crashSafe(current, at.seen, news.newestXid);
+    if (equals(until, at.seen) && news.purge === at.purge) return false;
+    this.#at = { epoch: at.epoch, seen: until, purge: news.purge };
+    this.#hand({ since: at.seen, until, purge: news.purge, events: nameRows(page, topics) }, present);
+    return false;
   }
 
   async #read({ epoch, seen }: Place, topics: WantedTopics): Promise<LiveRead> {
-    const { log, live } = this.#ports;
-    if (!this.#isBounded) {
-      const { main, late } = await log.bounds(epoch, seen);
-      for (const bound of [late, main]) if (bound !== null) this.#bounds.add(bound);
-      this.#isBounded = true;
+    const { log, live, clock } = this.#ports;
+    const identify = clock.now() >= this.#boundedUntil;
+    if (identify) {
+      this.#bounds = await log.bounds(epoch, seen);
+      this.#boundedUntil = clock.now() + boundsMs;
     }
+    const floor = epoch.firstId - 1n;
     return await live.read({
       since: seen,
       epoch,
-      mainBound: this.#bounds.below(seen.xmax),
-      lateBound: this.#bounds.below(xmin(seen)),
+      mainBound: this.#bounds.main?.lastId ?? floor,
+      lateBound: this.#bounds.late?.lastId ?? floor,
       topicIds: topics.ids(),
       topicsSince: topics.since(),
+      identify,
       eventsMax: this.#options.pageEventsMax,
       bytesMax: this.#options.pageBytesMax,
     });
   }
 
-  #isOrdinary({ epoch, seen }: Place, look: Look, current: Snapshot): boolean {
-    return look.epoch.isRunning && look.epoch.newest.id === epoch.id && covers(current, seen);
+  #isOrdinary({ epoch, seen }: Place, news: News, current: Snapshot): boolean {
+    return news.epoch.isRunning && news.epoch.newest.id === epoch.id && covers(current, seen);
   }
 
   async #removedSomething({ epoch, seen, purge }: Place, topics: WantedTopics): Promise<boolean> {

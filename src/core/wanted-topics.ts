@@ -1,12 +1,12 @@
 //! Which topics exist, and which of them a subscription wants: learned as events are, by snapshot.
 
-import type { Look } from "./log.ts";
+import type { News } from "./log.ts";
 import { crashSafe, emptySnapshot, type Snapshot } from "./snapshot.ts";
 import type { TopicFilter } from "./topic.ts";
 
 export interface WantedTopics {
-  /** Takes in the topics that a look found; they cover every event visible to it. */
-  readonly learn: (look: Look) => void;
+  /** Takes in the topics that were found; they cover every event visible to whoever found them. */
+  readonly learn: (news: News) => void;
   /** Whether there has been a look yet. */
   readonly isKnown: () => boolean;
   /** What to ask the next look for. */
@@ -22,13 +22,13 @@ export const makeWantedTopics = (filter: TopicFilter): WantedTopics => {
   let since = emptySnapshot;
   let known = false;
   return {
-    learn: (look) => {
-      for (const { id, name } of look.topics) {
+    learn: (news) => {
+      for (const { id, name } of news.topics) {
         if (!names.has(id) && filter.matches(name)) wanted.push(id);
         names.set(id, name);
       }
       known = true;
-      since = crashSafe(look.current, since, look.newestTopicXid);
+      since = crashSafe(news.current, since, news.newestTopicXid);
     },
     isKnown: () => known,
     since: () => since,

@@ -52,7 +52,7 @@ const openTail = ({ target, listens, deadlineMs, clock, logger }: TailOptions): 
   const wakeups = makeWakeupFlag(clock);
   const listeners = new Set<() => void>([wakeups.raise]);
   const tail = new SharedTail(
-    { log: makeLog(client), live: makeLiveLog(client), wakeups, clock, logger },
+    { log: makeLog(client), live: makeLiveLog(client, !listens), wakeups, clock, logger },
     limits,
   );
   const onHint = (): void => {

@@ -2,6 +2,10 @@
 
 import type { Sql } from "./client.ts";
 
+/** Without asking who the server is: on a connection that has been asked, that can not change. */
+export const knownEpochColumns = (sql: Sql) => sql`
+  pg_is_in_recovery() as standby, e.number, e.id, e.first_id, e.snapshot::text as snapshot, true as running`;
+
 /** Also whether the server is still the one that the epoch was opened on. */
 export const epochColumns = (sql: Sql) => sql`
   pg_is_in_recovery() as standby, e.number, e.id, e.first_id, e.snapshot::text as snapshot,

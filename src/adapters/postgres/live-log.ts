@@ -7,9 +7,9 @@
 import { parseSnapshot } from "../../core/snapshot.ts";
 import type { LiveLog, LiveRequest } from "../../core/tail.ts";
 import type { Fragment, PostgresClient, Sql } from "./client.ts";
-import { lookOf, missing, pageOf, refuseStandby } from "./log.ts";
+import { newsOf, missing, pageOf, refuseStandby } from "./log.ts";
 import { selectLive } from "./select-events.ts";
-import { selectLook } from "./select-look.ts";
+import { selectNews } from "./select-look.ts";
 
 /** As of {@link readingSession}, but planned once. */
 export const liveSession = {
@@ -25,7 +25,8 @@ const segmentBits = 32n;
 const fromSegment = (sql: Sql, segment: bigint): Fragment =>
   sql`${sql.unsafe(`id >= ${segment << segmentBits}`)}`;
 
-export const makeLiveLog = (client: PostgresClient): LiveLog => {
+/** @param pooled whether another server may answer each time, unnoticed */
+export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => {
   let known: bigint | null = null;
   return {
     read: async (request: LiveRequest) => {
@@ -33,23 +34,22 @@ export const makeLiveLog = (client: PostgresClient): LiveLog => {
       const late = (request.lateBound + 1n) >> segmentBits;
       if (known !== null && known !== main) client.renew();
       known = main;
-      const { since, epoch, mainBound, topicsSince } = request;
-      const [rows, [look]] = await client.run(
+      const [rows, [news]] = await client.run(
         async (sql) =>
           await Promise.all([
             selectLive(sql, request, { main: fromSegment(sql, main), late: fromSegment(sql, late) }),
-            selectLook(sql, { since, epoch, bound: mainBound, topicsSince }, fromSegment(sql, main)),
+            selectNews(sql, { ...request, identify: pooled || request.identify }, fromSegment(sql, main)),
           ]),
       );
-      if (look === undefined) return missing();
-      refuseStandby(look.standby);
+      if (news === undefined) return missing();
+      refuseStandby(news.standby);
       return {
         page: pageOf(
           rows.filter((row) => row.id !== null),
           request,
         ),
         current: parseSnapshot(rows[0]?.current ?? ""),
-        look: lookOf(look),
+        news: newsOf(news),
       };
     },
   };

@@ -4,12 +4,14 @@
 //! segments below the bounds before it opens or locks them.
 
 import { PgstreamError } from "../../core/errors.ts";
+import type { EventRow } from "../../core/event.ts";
 import type {
   Bounds,
   EpochState,
   Log,
   Look,
   LookRequest,
+  News,
   Page,
   PageRequest,
   PurgedTopic,
@@ -19,14 +21,14 @@ import type { Bound } from "../../core/tick-bounds.ts";
 import type { PostgresClient } from "./client.ts";
 import { epochColumns } from "./epoch-columns.ts";
 import { makeLogStarts } from "./log-starts.ts";
+import { type EventColumns, selectFirstPage, selectNextPage, selectWindowEnd } from "./select-events.ts";
 import {
-  type EventColumns,
-  eventRowOf,
-  selectFirstPage,
-  selectNextPage,
-  selectWindowEnd,
-} from "./select-events.ts";
-import { type BoundColumns, type LookColumns, selectBounds, selectLook } from "./select-look.ts";
+  type BoundColumns,
+  type LookColumns,
+  type NewsColumns,
+  selectBounds,
+  selectLook,
+} from "./select-look.ts";
 
 /**
  * Settings of a session that reads. Everything it asks for has its index, and tables may be so new that they have no
@@ -77,9 +79,10 @@ export const pageOf = (
   columns: readonly EventColumns[],
   { eventsMax }: Pick<PageRequest, "eventsMax">,
 ): Page => {
-  const cut = columns.findIndex((row) => row.data === null);
+  const cut = columns.findIndex(({ data }) => data === null);
   const whole = cut === -1 ? columns : columns.slice(0, cut);
-  return { rows: whole.map(eventRowOf), more: cut !== -1 || columns.length === eventsMax };
+  // None of them lacks its data.
+  return { rows: whole as readonly EventRow[], more: cut !== -1 || columns.length === eventsMax };
 };
 
 const purgedOf = (row: PurgedColumns): PurgedTopic => ({
@@ -102,16 +105,20 @@ const boundsOf = (row: BoundColumns): Bounds => ({
   late: boundOf(row.late_xid, row.late_id),
 });
 
-export const lookOf = (row: LookColumns): Look => ({
+export const newsOf = (row: NewsColumns): News => ({
   epoch: epochOf(row),
   current: parseSnapshot(row.current),
   newestXid: row.newest_xid === null ? null : BigInt(row.newest_xid),
-  tick: row.tick === null ? null : parseSnapshot(row.tick),
-  tickTop: row.tick_top,
-  bounds: boundsOf(row),
   purge: row.purge,
   topics: row.topics === null ? [] : (JSON.parse(row.topics) as { id: number; name: string }[]),
   newestTopicXid: row.newest_topic_xid === null ? null : BigInt(row.newest_topic_xid),
+});
+
+const lookOf = (row: LookColumns): Look => ({
+  ...newsOf(row),
+  tick: row.tick === null ? null : parseSnapshot(row.tick),
+  tickTop: row.tick_top,
+  bounds: boundsOf(row),
 });
 
 const epochOf = (row: EpochColumns): EpochState => ({

@@ -7,25 +7,8 @@ import { formatSnapshot } from "../../core/snapshot.ts";
 import type { LiveRequest } from "../../core/tail.ts";
 import type { Fragment, Sql } from "./client.ts";
 
-export interface EventColumns {
-  readonly id: bigint;
-  readonly topic_id: number;
-  readonly created_at: Date;
-  readonly key: string | null;
-  readonly type: string | null;
-  readonly headers: string | null;
-  readonly data: string | null;
-}
-
-export const eventRowOf = (row: EventColumns): EventRow => ({
-  id: row.id,
-  topicId: row.topic_id,
-  key: row.key,
-  type: row.type,
-  headers: row.headers,
-  createdAt: row.created_at,
-  data: row.data ?? "null",
-});
+/** An event as it comes; without data when the page was cut in front of it. */
+export type EventColumns = Omit<EventRow, "data"> & { readonly data: string | null };
 
 const wanted = (sql: Sql, topicIds: readonly number[] | null) =>
   topicIds === null ? sql`` : sql`and topic_id = any(${`{${topicIds.join(",")}}`}::text::integer[])`;
@@ -54,10 +37,17 @@ const windowByXid = (sql: Sql, request: PageRequest) =>
     ? mainByXid(sql, request)
     : sql`${lateByXid(sql, request)} union all ${mainByXid(sql, request)}`;
 
-/** The outer columns of a page, over a subquery \`page\` in the order of ids. */
+/**
+ * The outer columns of a page, over a subquery \`page\` in the order of ids, under the names of an EventRow. Only what is
+ * compressed has to be unpacked to be weighed.
+ */
 const weighed = (sql: Sql, bytesMax: number) => sql`
-  select page.id, page.topic_id, page.created_at, page.key, page.type, page.headers::text as headers,
-    case when sum(octet_length(page.data::text)) over (order by page.id) - octet_length(page.data::text) < ${bytesMax}
+  select page.id, page.topic_id as "topicId", page.created_at as "createdAt", page.key, page.type,
+    page.headers::text as headers,
+    case when coalesce(
+      sum(case when pg_column_compression(page.data) is null then pg_column_size(page.data)
+          else octet_length(page.data::text) end)
+        over (order by page.id rows between unbounded preceding and 1 preceding), 0) < ${bytesMax}
       then page.data::text end as data`;
 
 export const selectFirstPage = (sql: Sql, request: PageRequest) => sql<EventColumns[]>`

@@ -4,7 +4,7 @@
 import type { Epoch, LookRequest } from "../../core/log.ts";
 import { formatSnapshot, type Snapshot, xmin } from "../../core/snapshot.ts";
 import type { Fragment, Sql } from "./client.ts";
-import { epochColumns } from "./epoch-columns.ts";
+import { epochColumns, knownEpochColumns } from "./epoch-columns.ts";
 
 export interface BoundColumns {
   readonly main_xid: string | null;
@@ -13,7 +13,7 @@ export interface BoundColumns {
   readonly late_id: bigint | null;
 }
 
-export interface LookColumns extends BoundColumns {
+export interface NewsColumns {
   readonly standby: boolean;
   readonly current: string;
   readonly number: number;
@@ -22,12 +22,17 @@ export interface LookColumns extends BoundColumns {
   readonly snapshot: string;
   readonly running: boolean;
   readonly newest_xid: string | null;
-  readonly tick: string | null;
-  readonly tick_top: bigint | null;
   readonly purge: bigint;
   readonly topics: string | null;
   readonly newest_topic_xid: string | null;
 }
+
+export interface LookColumns extends NewsColumns, BoundColumns {
+  readonly tick: string | null;
+  readonly tick_top: bigint | null;
+}
+
+type NewsRequest = Pick<LookRequest, "since" | "topicsSince">;
 
 const boundColumns = (sql: Sql) => sql`
   main.xid as main_xid, main.last_id as main_id, late.xid as late_xid, late.last_id as late_id`;
@@ -49,36 +54,49 @@ export const selectBounds = (sql: Sql, epoch: Epoch, since: Snapshot) => sql<Bou
   select ${boundColumns(sql)} from (select) one ${boundRows(sql, epoch, since)}`;
 
 /** xids and snapshots travel as text: the driver need not know their types. */
-/** @param inSegments which segments to look for events in; without it, those that hold ids above the bound */
-export const selectLook = (
-  sql: Sql,
-  { since, epoch, bound, topicsSince }: LookRequest,
-  inSegments: Fragment = sql`id > ${bound}`,
-) => sql<LookColumns[]>`
-  select
-    ${epochColumns(sql)},
+/** @param inSegments which segments to look for events in: at least those that hold ids above the bound */
+const newsColumns = (sql: Sql, { since, topicsSince }: NewsRequest, inSegments: Fragment) => sql`
     pg_current_snapshot()::text as current,
-    -- Qualified in \`order by\`: the bare name would be the output column, the text.
+    -- Qualified in ORDER BY: the bare name would be the output column, the text.
     (select events.xid::text from pgstream.events
      where ${inSegments} and xid >= ${String(since.xmax)}::text::xid8
      order by events.xid desc limit 1) as newest_xid,
-    tick.snapshot as tick,
-    (select t.last_id from pgstream.ticks t
-     where t.epoch = ${epoch.number} and t.xid > tick.xid order by t.xid limit 1) as tick_top,
-    ${boundColumns(sql)},
     coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0) as purge,
     (select json_agg(json_build_object('id', t.id, 'name', t.name))::text from (
       select id, name from pgstream.topics where xid >= ${String(topicsSince.xmax)}::text::xid8
+      ${topicsSince.xip.length === 0 ? sql`` : lateTopics(sql, topicsSince)}
+    ) t) as topics,
+    (select t.xid::text from pgstream.topics t order by t.xid desc limit 1) as newest_topic_xid`;
+
+/** Of those that were running, only the ones that have committed: hundreds may run, and none has made a topic. */
+const lateTopics = (sql: Sql, topicsSince: Snapshot) => sql`
       union all
-      -- Of those that were running, only the ones that have committed: hundreds may run, and none has made a topic.
       select id, name from pgstream.topics where xid = any(array(
         select x from pg_snapshot_xip(${formatSnapshot(topicsSince)}::text::pg_snapshot) x
-        where pg_visible_in_snapshot(x, pg_current_snapshot())))
-    ) t) as topics,
-    (select t.xid::text from pgstream.topics t order by t.xid desc limit 1) as newest_topic_xid
-  from (select * from pgstream.epochs order by number desc limit 1) e
+        where pg_visible_in_snapshot(x, pg_current_snapshot())))`;
+
+const newestEpoch = (sql: Sql) => sql`(select * from pgstream.epochs order by number desc limit 1) e`;
+
+export const selectNews = (
+  sql: Sql,
+  { identify, ...request }: NewsRequest & { readonly identify: boolean },
+  inSegments: Fragment,
+) => sql<NewsColumns[]>`
+  select ${identify ? epochColumns(sql) : knownEpochColumns(sql)}, ${newsColumns(sql, request, inSegments)}
+  from ${newestEpoch(sql)}`;
+
+export const selectLook = (sql: Sql, request: LookRequest) => {
+  const { since, epoch, bound } = request;
+  return sql<LookColumns[]>`
+  select
+    ${epochColumns(sql)}, ${newsColumns(sql, request, sql`id > ${bound}`)},
+    tick.snapshot as tick,
+    (select t.last_id from pgstream.ticks t
+     where t.epoch = ${epoch.number} and t.xid > tick.xid order by t.xid limit 1) as tick_top,
+    ${boundColumns(sql)}
+  from ${newestEpoch(sql)}
   left join lateral (
-    -- The earliest tick that is ahead: it sees all that \`since\` sees, and more.
+    -- The earliest tick that is ahead: it sees all that SINCE sees, and more.
     select t.snapshot::text, t.xid from pgstream.ticks t
     where t.epoch = ${epoch.number} and t.xid >= ${String(since.xmax)}::text::xid8
       and pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
@@ -95,3 +113,4 @@ export const selectLook = (
     order by t.xid limit 1
   ) tick on true
   ${boundRows(sql, epoch, since)}`;
+};

@@ -319,8 +319,8 @@ const liveOf = (database: FakeDatabase, log: Log): LiveLog => ({
     const page = pageOf(database, rows, request);
     await database.called("answer");
     // A later statement: much may happen in between.
-    const look = await log.look({ since, epoch, bound: mainBound, topicsSince });
-    return { page, current, look };
+    const news = await log.look({ since, epoch, bound: mainBound, topicsSince });
+    return { page, current, news };
   },
 });
 

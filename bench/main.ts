@@ -1,0 +1,131 @@
+//! `bun run bench`: starts a PostgreSQL, measures in turns, prints a table and writes the figures down. Figures go to
+//! stdout, progress to stderr. One event lost, repeated, reordered or altered, and there is no figure at all.
+
+import { mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+
+import { version } from "../package.json";
+import { onStopSignals } from "../src/adapters/runtime/stop-signals.ts";
+import { readCommandLine, type Wish } from "./command-line.ts";
+import type { BenchContext, Measure, Picture } from "./context.ts";
+import { readCommit, readMachineFacts } from "./machine.ts";
+import { groups } from "./registry.ts";
+import { disturbanceOf, markdownOf, replaceBlock, type Report } from "./report.ts";
+import { exitCodeOf, measureAll } from "./run.ts";
+import { type BenchServer, startBenchServer } from "./server.ts";
+import { soak } from "./soak.ts";
+import { startUsageMeter } from "./usage.ts";
+
+const all = groups.flatMap(({ measures }) => measures);
+const choices = [...all, ...groups];
+
+const startedAtMs = performance.now();
+const say = (line: string): void => {
+  const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1).padStart(6);
+  process.stderr.write(`${seconds} s  ${line}\n`);
+};
+
+const chosen = ({ only, soakMs }: Wish): readonly Measure[] => {
+  if (soakMs !== null) return [soak];
+  if (only === null) return all;
+  const inGroups = groups.filter(({ name }) => only.includes(name)).flatMap(({ measures }) => measures);
+  return all.filter((measure) => only.includes(measure.name) || inGroups.includes(measure));
+};
+
+const contextOf = (
+  { scale, rounds, eventsMax, soakMs }: Wish,
+  server: BenchServer,
+  signal: AbortSignal,
+): Omit<BenchContext, "rowsSoFar"> => ({
+  adminUrl: server.adminUrl,
+  serverPid: server.pid,
+  dataDir: server.dataDir,
+  createDatabase: server.createDatabase,
+  checkpoint: server.checkpoint,
+  scale,
+  rounds,
+  eventsMax,
+  soakMs,
+  say,
+  signal,
+  startMeter: async () => await startUsageMeter(server.pid),
+});
+
+const write = async (file: string, text: string): Promise<void> => {
+  await mkdir(dirname(file), { recursive: true });
+  await Bun.write(file, text);
+  say(`wrote ${file}`);
+};
+
+const publishReport = async (wish: Wish, report: Report, pictures: readonly Picture[]): Promise<void> => {
+  const { jsonFile, chartFolder, docFile } = wish;
+  process.stdout.write(`${markdownOf(report)}\n`);
+  await write(jsonFile, `${JSON.stringify(report, null, 2)}\n`);
+  const drawn = [...pictures];
+  if (chartFolder !== null) {
+    // Loaded only when asked for: the drawing library takes longer to load than all the rest.
+    const { drawCharts } = await import("./chart.ts");
+    drawn.push(...drawCharts(report.rows));
+  }
+  for (const { name, svg } of drawn) await write(join(chartFolder ?? dirname(jsonFile), name), svg);
+  if (docFile !== null) {
+    await write(docFile, replaceBlock(await Bun.file(docFile).text(), markdownOf(report)));
+  }
+};
+
+const run = async (wish: Wish, signal: AbortSignal): Promise<void> => {
+  const date = new Date().toISOString().slice(0, 10);
+  say("starting PostgreSQL");
+  await using server = await startBenchServer(wish.settings, signal);
+  say(
+    `PostgreSQL ${server.version}: ${Object.entries(server.settings)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(", ")}`,
+  );
+  // Interrupted, a measure may be waiting for anything: the server is closed under it, and nobody asks what it says then.
+  const interrupted = Promise.withResolvers<never>();
+  signal.addEventListener("abort", () => interrupted.reject(signal.reason), { once: true });
+  const { rows, pictures } = await Promise.race([
+    measureAll(chosen(wish), contextOf(wish, server, signal)),
+    interrupted.promise,
+  ]);
+  const report: Report = {
+    date,
+    command: ["bun run bench", ...process.argv.slice(2)].join(" "),
+    machine: readMachineFacts(),
+    versions: { pgstream: version, commit: readCommit(), bun: Bun.version, postgres: server.version },
+    settings: server.settings,
+    scale: wish.scale,
+    rounds: wish.rounds,
+    seconds: (performance.now() - startedAtMs) / 1_000,
+    ...disturbanceOf(rows),
+    rows,
+  };
+  await publishReport(wish, report, pictures);
+};
+
+const runUntilStopped = async (wish: Wish): Promise<number> => {
+  const stopping = new AbortController();
+  onStopSignals(process, {
+    stop: () => {
+      say("stopping; a second signal ends at once");
+      stopping.abort();
+    },
+    exit: (code) => process.exit(code),
+  });
+  const explain = (text: string): void => void process.stderr.write(`bench: ${text}\n`);
+  // What a measure left running fails when the server is closed under it.
+  process.on("unhandledRejection", (error) => {
+    if (stopping.signal.aborted) return;
+    explain(String(error instanceof Error ? error.stack : error));
+    process.exit(1);
+  });
+  return await exitCodeOf(async () => await run(wish, stopping.signal), stopping.signal, explain);
+};
+
+const wish = readCommandLine(process.argv.slice(2), choices);
+if ("print" in wish) {
+  (wish.exitCode === 0 ? process.stdout : process.stderr).write(`${wish.print}\n`);
+  process.exit(wish.exitCode);
+}
+process.exit(await runUntilStopped(wish));

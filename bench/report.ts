@@ -1,0 +1,126 @@
+//! A run in figures: as JSON for machines, and as a Markdown table for people.
+
+import type { Goal, Row, Summary, Usage } from "./context.ts";
+import type { Machine } from "./machine.ts";
+
+export interface Report {
+  /** The day it began, as in 2026-01-31. */
+  readonly date: string;
+  readonly command: string;
+  readonly machine: Machine;
+  readonly versions: {
+    readonly pgstream: string;
+    readonly commit: string | null;
+    readonly bun: string;
+    readonly postgres: string;
+  };
+  readonly settings: Readonly<Record<string, string>>;
+  readonly scale: number;
+  readonly rounds: number;
+  readonly seconds: number;
+  /** The most that other processes took in any row, 0 to 1. */
+  readonly othersShareMax: number;
+  readonly isDisturbed: boolean;
+  readonly rows: readonly Row[];
+}
+
+/** Above this, others were at work and the figures are to be taken again. */
+const disturbedShare = 0.1;
+
+export const disturbanceOf = (rows: readonly Row[]): Pick<Report, "othersShareMax" | "isDisturbed"> => {
+  const shares = rows.flatMap((row) => [row.usage?.othersShare ?? 0, row.limitUsage?.othersShare ?? 0]);
+  const othersShareMax = Math.max(0, ...shares);
+  return { othersShareMax, isDisturbed: othersShareMax > disturbedShare };
+};
+
+const figure = (value: number): string =>
+  value >= 100 ? Math.round(value).toLocaleString("en-US") : value.toFixed(value >= 10 ? 1 : 2);
+
+const summaryText = ({ median, min, max }: Summary, unit: string): string => {
+  const spread = min === max ? "" : ` (${figure(min)} to ${figure(max)})`;
+  return `**${figure(median)}** ${unit}${spread}`;
+};
+
+const ratioText = (ratio: Summary | null): string =>
+  ratio === null ? "–" : `${ratio.median.toFixed(2)} × (${ratio.min.toFixed(2)} to ${ratio.max.toFixed(2)})`;
+
+const verdictOf = ({ must, wanted }: Row): string => {
+  if (must === null && wanted === null) return "–";
+  if (must?.isReached === false) return "missed";
+  return wanted?.isReached === true ? "wanted" : "reached";
+};
+
+const goalText = (goal: Goal | null): string => goal?.text ?? "–";
+
+const microsText = (usage: Usage, amount: number): string => {
+  const micros = (seconds: number): string => figure((seconds * 1e6) / amount);
+  return `${micros(usage.serverCpuSeconds)} + ${micros(usage.clientCpuSeconds)}`;
+};
+
+/** In microseconds an event, and those of the limit. */
+const cpuText = ({ usage, amount, limitUsage, limitAmount }: Row): string => {
+  if (usage === null || amount === undefined) return "–";
+  const limit =
+    limitUsage === null || limitAmount === undefined ? "" : ` (limit ${microsText(limitUsage, limitAmount)})`;
+  return `${microsText(usage, amount)} µs${limit}`;
+};
+
+const cells = (row: Row): readonly string[] => [
+  row.measure,
+  summaryText(row.pgstream, row.unit),
+  row.limit === null ? row.limitIs : `${summaryText(row.limit, row.unit)}, ${row.limitIs}`,
+  ratioText(row.ratio),
+  goalText(row.must),
+  goalText(row.wanted),
+  verdictOf(row),
+  cpuText(row),
+];
+
+const head = [
+  "measure",
+  "pgstream",
+  "limit",
+  "ratio",
+  "must reach",
+  "wanted",
+  "verdict",
+  "CPU per event, server + client",
+];
+
+export const tableOf = (rows: readonly Row[]): string => {
+  const lines = [head, ...rows.map(cells)];
+  const widths = head.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
+  const text = (line: readonly string[]): string =>
+    `| ${line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
+  const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
+  return [text(head), rule, ...rows.map((row) => text(cells(row)))].join("\n");
+};
+
+/** The table with all that is needed to believe it. */
+export const markdownOf = (report: Report): string => {
+  const { machine, versions, settings } = report;
+  const shown = Object.entries(settings).map(([name, value]) => `\`${name}\` ${value}`);
+  const others = `${(report.othersShareMax * 100).toFixed(0)} %`;
+  return [
+    tableOf(report.rows),
+    "",
+    `\`${report.command}\` on ${report.date}: ${machine.cores} cores (${machine.cpu}), ${machine.memoryGiB} GiB, ${machine.os}.`,
+    `pgstream ${versions.pgstream}${versions.commit === null ? "" : ` (${versions.commit})`}, Bun ${versions.bun}, PostgreSQL ${versions.postgres}: ${shown.join(", ")}.`,
+    `${report.rounds} rounds in turns, median (least to most); scale ${report.scale}; ${Math.round(report.seconds)} s in all.`,
+    report.isDisturbed
+      ? `**Disturbed**: other processes took up to ${others} of the machine.`
+      : `Undisturbed: other processes took at most ${others} of the machine.`,
+  ].join("\n");
+};
+
+const markers = { begin: "<!-- bench: begin -->", end: "<!-- bench: end -->" };
+
+/** @throws Error when the text lacks the markers */
+export const replaceBlock = (text: string, block: string): string => {
+  const begin = text.indexOf(markers.begin);
+  const end = text.indexOf(markers.end);
+  if (begin < 0 || end < begin) {
+    throw new Error(`the file has no place for the table: put ${markers.begin} and ${markers.end} into it`);
+  }
+  return `${text.slice(0, begin + markers.begin.length)}\n\n${block}\n\n${text.slice(end)}`;
+};

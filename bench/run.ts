@@ -1,0 +1,42 @@
+//! One run: every measure in turn, then the report; or, when anything went wrong, no report at all.
+
+import { type BenchContext, DeliveryError, type Measure, type Picture, type Row } from "./context.ts";
+
+export interface Measured {
+  readonly rows: readonly Row[];
+  readonly pictures: readonly Picture[];
+}
+
+/** @throws DeliveryError, or whatever else a measure threw; what earlier ones found is then forgotten */
+export const measureAll = async (
+  measures: readonly Measure[],
+  context: Omit<BenchContext, "rowsSoFar">,
+): Promise<Measured> => {
+  const rows: Row[] = [];
+  const pictures: Picture[] = [];
+  for (const measure of measures) {
+    context.signal.throwIfAborted();
+    context.say(`${measure.name}: ${measure.about}`);
+    const result = await measure.run({ ...context, rowsSoFar: () => [...rows] });
+    rows.push(...result.rows);
+    pictures.push(...(result.pictures ?? []));
+  }
+  return { rows, pictures };
+};
+
+/** Runs it and answers the exit code; `explain` is told why it is not 0. */
+export const exitCodeOf = async (
+  run: () => Promise<void>,
+  signal: AbortSignal,
+  explain: (line: string) => void,
+): Promise<0 | 1 | 130> => {
+  try {
+    await run();
+    return 0;
+  } catch (error) {
+    if (signal.aborted) return 130;
+    const isTold = error instanceof DeliveryError || !(error instanceof Error);
+    explain(isTold ? String(error) : (error.stack ?? error.message));
+    return 1;
+  }
+};

@@ -1,0 +1,71 @@
+import { describe, expect, test } from "bun:test";
+
+import { readCommandLine } from "../../../bench/command-line.ts";
+
+const choices = [
+  { name: "latency", about: "how long" },
+  { name: "catch-up", about: "how fast" },
+];
+const read = (...argv: readonly string[]) => readCommandLine(argv, choices);
+
+describe("the benchmark's command line", () => {
+  test("measures everything at full scale in three rounds when told nothing", () => {
+    expect(read()).toEqual({
+      only: null,
+      scale: 1,
+      rounds: 3,
+      eventsMax: null,
+      soakMs: null,
+      jsonFile: "bench/results/latest.json",
+      chartFolder: null,
+      docFile: null,
+      settings: {},
+    });
+  });
+
+  test("takes names, scales, counts, times and settings", () => {
+    expect(
+      read(
+        ..."--only|latency, catch-up|--scale|quick|--rounds=5|--events|50_000_000".split("|"),
+        ..."--soak 30m --json a.json --chart docs --doc docs/a.md".split(" "),
+        ..."--set shared_buffers=1GB --set wal_level=minimal".split(" "),
+      ),
+    ).toEqual({
+      only: ["latency", "catch-up"],
+      scale: 0.04,
+      rounds: 5,
+      eventsMax: 50_000_000,
+      soakMs: 1_800_000,
+      jsonFile: "a.json",
+      chartFolder: "docs",
+      docFile: "docs/a.md",
+      settings: { shared_buffers: "1GB", wal_level: "minimal" },
+    });
+  });
+
+  const mistakes = [
+    ["--only", "lateness"],
+    ["--scale", "0"],
+    ["--scale", "big"],
+    ["--rounds", "0"],
+    ["--rounds", "1.5"],
+    ["--events", "many"],
+    ["--soak", "30"],
+    ["--set", "shared_buffers"],
+    ["--unknown"],
+    ["latency"],
+  ];
+  for (const argv of mistakes) {
+    test(`answers ${argv.join(" ")} with one line and exit code 2`, () => {
+      const answer = read(...argv);
+      expect(answer).toMatchObject({ exitCode: 2 });
+      expect("print" in answer ? answer.print.split("\n") : []).toHaveLength(1);
+    });
+  }
+
+  test("lists what there is to measure when asked for help", () => {
+    const answer = read("--help");
+    expect(answer).toMatchObject({ exitCode: 0 });
+    expect("print" in answer ? answer.print : "").toContain("catch-up  how fast");
+  });
+});

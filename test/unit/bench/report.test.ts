@@ -1,0 +1,117 @@
+import { describe, expect, test } from "bun:test";
+
+import { drawCharts } from "../../../bench/chart.ts";
+import type { BenchContext, Row } from "../../../bench/context.ts";
+import { ratioAtLeast, ratioAtMost, rowOf, takeTurns, type Turns } from "../../../bench/figures.ts";
+import { disturbanceOf, replaceBlock, tableOf } from "../../../bench/report.ts";
+import { parseProcStat, parsePsLine, secondsBelow } from "../../../bench/usage.ts";
+
+const usage = (othersShare = 0) => ({
+  wallSeconds: 1,
+  serverCpuSeconds: 2,
+  clientCpuSeconds: 0.5,
+  othersShare,
+});
+const turnsOf = (...values: readonly number[]): Turns => ({
+  values,
+  usage: usage(),
+  amount: 1,
+  more: () => values,
+});
+const question = {
+  measure: "catch-up",
+  unit: "events/s" as const,
+  limitIs: "`select`",
+  must: ratioAtLeast(0.8),
+  wanted: ratioAtLeast(0.95),
+};
+
+describe("a row", () => {
+  test("has the median of the rounds' ratios, not the ratio of the medians", () => {
+    const { ratio, pgstream } = rowOf(question, turnsOf(10, 20, 90), turnsOf(100, 100, 100));
+    expect(pgstream).toEqual({ median: 20, min: 10, max: 90 });
+    expect(ratio).toEqual({ median: 0.2, min: 0.1, max: 0.9 });
+    expect(rowOf(question, turnsOf(10, 20, 90), turnsOf(10, 100, 90)).ratio?.median).toBe(1);
+  });
+
+  const verdictOf = (row: Row): string => tableOf([row]).split("\n")[2]?.split("|")[7]?.trim() ?? "";
+  test("says whether it reached what was asked of it", () => {
+    expect(verdictOf(rowOf(question, turnsOf(79), turnsOf(100)))).toBe("missed");
+    expect(verdictOf(rowOf(question, turnsOf(80), turnsOf(100)))).toBe("reached");
+    expect(verdictOf(rowOf(question, turnsOf(95), turnsOf(100)))).toBe("wanted");
+    expect(verdictOf(rowOf({ ...question, must: ratioAtMost(1.1) }, turnsOf(2), turnsOf(1)))).toBe("missed");
+    expect(verdictOf(rowOf({ ...question, must: null, wanted: null }, turnsOf(2), null))).toBe("–");
+  });
+
+  test("is disturbed when others took more than a tenth of the machine in any turn", () => {
+    const row = rowOf(question, turnsOf(1), { ...turnsOf(1), usage: usage(0.11) });
+    expect(disturbanceOf([row])).toEqual({ othersShareMax: 0.11, isDisturbed: true });
+    expect(disturbanceOf([rowOf(question, turnsOf(1), turnsOf(1))]).isDisturbed).toBe(false);
+  });
+});
+
+test("measured thing and limit take turns, and who goes first alternates", async () => {
+  const order: string[] = [];
+  const context = {
+    rounds: 3,
+    say: () => {},
+    signal: new AbortController().signal,
+    checkpoint: async () => await Promise.resolve(),
+  } as Partial<BenchContext> as BenchContext;
+  const contender = (name: string) => ({
+    name,
+    run: async (round: number) => {
+      order.push(`${name}${round}`);
+      return await Promise.resolve({ value: round, usage: usage(), amount: 10 });
+    },
+  });
+  const [first, second] = await takeTurns(context, [contender("a"), contender("b")]);
+  expect(order).toEqual(["a0", "b0", "b1", "a1", "a2", "b2"]);
+  expect(first.values).toEqual([0, 1, 2]);
+  expect(second.usage.wallSeconds).toBe(3);
+  expect(second.amount).toBe(30);
+});
+
+test("the block between the markers is replaced, and nothing else", () => {
+  const text = "before\n<!-- bench: begin -->\nold\n<!-- bench: end -->\nafter\n";
+  expect(replaceBlock(text, "new")).toBe(
+    "before\n<!-- bench: begin -->\n\nnew\n\n<!-- bench: end -->\nafter\n",
+  );
+  expect(() => replaceBlock("no place", "new")).toThrow("no place for the table");
+});
+
+test("the chart is drawn for light and for dark pages, with the figures in it", () => {
+  const pictures = drawCharts([rowOf(question, turnsOf(81_234), turnsOf(100_000))]);
+  expect(pictures.map(({ name }) => name)).toEqual(["performance-light.svg", "performance-dark.svg"]);
+  for (const { svg } of pictures) {
+    expect(svg).toStartWith("<svg");
+    expect(svg).toContain("81 k");
+    expect(svg).toContain("catch-up");
+  }
+  expect(drawCharts([])).toEqual([]);
+});
+
+describe("CPU time", () => {
+  test("is read from /proc, whatever the process calls itself", () => {
+    const line = "42 (a) b (c) S 7 1 1 0 -1 0 0 0 0 0 100 50 20 30 20 0 1 0 5 0 0";
+    expect(parseProcStat(line)).toEqual({ pid: 42, parent: 7, seconds: 2 });
+    expect(parseProcStat(line, "1600000000 5 9")).toEqual({ pid: 42, parent: 7, seconds: 2.1 });
+  });
+
+  test("is read from ps where there is no /proc", () => {
+    expect(parsePsLine("  42     7   0:01.50")).toEqual({ pid: 42, parent: 7, seconds: 1.5 });
+    expect(parsePsLine("42 7 1-01:00:02").seconds).toBe(90_002);
+  });
+
+  test("is that of a process and all below it, but for one branch", () => {
+    const all = [
+      { pid: 1, parent: 0, seconds: 1 },
+      { pid: 2, parent: 1, seconds: 10 },
+      { pid: 3, parent: 2, seconds: 100 },
+      { pid: 4, parent: 1, seconds: 1_000 },
+      { pid: 5, parent: 9, seconds: 10_000 },
+    ];
+    expect(secondsBelow(all, 1)).toBe(1_111);
+    expect(secondsBelow(all, 1, 2)).toBe(1_001);
+  });
+});

@@ -8,6 +8,7 @@ declare
   newest pgstream.epochs;
   last_id bigint;
   visible pg_snapshot;
+  top_id bigint;
 begin
   if pg_current_xact_id_if_assigned() is not null then
     raise sqlstate 'PS007' using message = 'tick() must be the first statement of its transaction that writes';
@@ -24,18 +25,19 @@ begin
      is distinct from (select (i.system_identifier, i.timeline, i.database_oid, i.events_oid) from pgstream.server_identity() i) then
     return false; -- the first publish opens the new epoch
   end if;
-  -- In this order, each its own statement: last_id, the snapshot, the xid.
+  -- In this order, each its own statement: last_id, the snapshot, then the xid and top_id.
   select s.last_value - (not s.is_called)::integer into last_id from pgstream.event_ids s;
   if last_id <= coalesce((select t.last_id from pgstream.ticks t where t.epoch = newest.number order by t.xid desc limit 1),
                          newest.first_id - 1) then
     return false;
   end if;
   visible := pg_current_snapshot();
+  select s.last_value into top_id from pgstream.event_ids s;
   if current_setting('synchronous_commit') = 'off' then
     perform set_config('synchronous_commit', 'on', true);
   end if;
-  insert into pgstream.ticks (epoch, xid, snapshot, last_id, at)
-    values (newest.number, pg_current_xact_id(), visible, last_id, clock_timestamp());
+  insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
+    values (newest.number, pg_current_xact_id(), visible, last_id, top_id, clock_timestamp());
   return true;
 end $$;
 

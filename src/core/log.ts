@@ -57,10 +57,7 @@ export interface News {
 export interface Look extends News {
   /** The earliest tick's snapshot of the epoch that is ahead of `since`. */
   readonly tick: Snapshot | null;
-  /**
-   * No event visible in `tick` has an id above it: what the tick after it counted. Ticks are taken one after the other,
-   * so that one counts later than `tick` looks. Null when there is none yet.
-   */
+  /** No event visible in `tick` has an id above it. */
   readonly tickTop: bigint | null;
   readonly bounds: Bounds;
 }

@@ -34,8 +34,8 @@ const fillTicks = async (session: Session): Promise<void> => {
   await session.unsafe(`
     do $$ begin
       for n in 1..5000 loop
-        insert into pgstream.ticks (epoch, xid, snapshot, last_id, at)
-          select 1, pg_current_xact_id(), pg_current_snapshot(), s.last_value, clock_timestamp() from pgstream.event_ids s;
+        insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
+          select 1, pg_current_xact_id(), pg_current_snapshot(), s.last_value, s.last_value, clock_timestamp() from pgstream.event_ids s;
         commit;
       end loop;
     end $$`);

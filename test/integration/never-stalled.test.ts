@@ -109,8 +109,8 @@ test("a look compares xids as numbers, not as text: 99 comes before 100", async 
       insert into pgstream.events (xid, id, created_at, topic_id, data)
       select ${String(xid)}::text::xid8, ${String(xid)}::bigint, now(), t.id, '{}' from pgstream.topics t where t.name = 't'`;
     await session`
-      insert into pgstream.ticks (epoch, xid, snapshot, last_id, at)
-      values (1, ${String(xid)}::text::xid8, ${`${xid}:${xid}:`}::text::pg_snapshot, ${String(xid - 1n)}::bigint, now())`;
+      insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
+      values (1, ${String(xid)}::text::xid8, ${`${xid}:${xid}:`}::text::pg_snapshot, ${String(xid - 1n)}::bigint, ${String(xid)}::bigint, now())`;
   }
   await session`insert into pgstream.topics (name, xid) values ('u', '99'::xid8)`;
   await session`update pgstream.topics set xid = '100'::xid8 where name = 't'`;

@@ -118,8 +118,8 @@ test("the tick that a look finds is the earliest one ahead, as the core means it
     await client.run((sql) => sql`delete from pgstream.ticks`);
     for (const { xid, text } of ticks) {
       await client.run(
-        (sql) => sql`insert into pgstream.ticks (epoch, xid, snapshot, last_id, at)
-          values (${epoch.number}, ${String(xid)}::text::xid8, ${text}::text::pg_snapshot, 0, now())`,
+        (sql) => sql`insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
+          values (${epoch.number}, ${String(xid)}::text::xid8, ${text}::text::pg_snapshot, 0, 0, now())`,
       );
     }
     for (let n = 0; n < 12; n += 1) {

@@ -157,8 +157,8 @@ describe("an id", () => {
     // As tick() may come out: the last id is read, then an event commits, then the snapshot is taken.
     const seen = await publish(session);
     await session`
-      insert into pgstream.ticks (epoch, xid, snapshot, last_id, at)
-      values (1, pg_current_xact_id(), pg_current_snapshot(), ${String(seen - 1n)}::text::bigint, clock_timestamp())`;
+      insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
+      values (1, pg_current_xact_id(), pg_current_snapshot(), ${String(seen - 1n)}::text::bigint, ${String(seen)}::text::bigint, clock_timestamp())`;
     const next = await publish(session);
     expect(await readFrom(bench, { kind: "id", id: seen })).toEqual([seen, next]);
   });

@@ -32,10 +32,10 @@ export const costOf = async <Rows extends readonly postgres.MaybeRow[]>(
   statement: (sql: Sql) => postgres.PendingQuery<Rows>,
 ): Promise<Cost> => {
   const [row] = await client.run(
-    (sql) => sql<{ "QUERY PLAN": readonly { readonly Plan: PlanNode }[] }[]>`
+    (sql) => sql<{ "QUERY PLAN": string }[]>`
       explain (analyze, buffers, format json) ${statement(sql)}`,
   );
-  const plan = row?.["QUERY PLAN"][0]?.Plan;
+  const plan = (JSON.parse(row?.["QUERY PLAN"] ?? "[]") as readonly { readonly Plan: PlanNode }[])[0]?.Plan;
   if (plan === undefined) throw new Error("no plan");
   const scans = nodesOf(plan).filter(
     (node) => node["Node Type"].endsWith("Scan") && node["Actual Loops"] > 0,

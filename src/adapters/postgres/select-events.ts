@@ -43,12 +43,12 @@ const windowByXid = (sql: Sql, request: PageRequest) =>
  */
 const weighed = (sql: Sql, bytesMax: number) => sql`
   select page.id, page.topic_id as "topicId", page.created_at as "createdAt", page.key, page.type,
-    page.headers::text as headers,
+    page.headers,
     case when coalesce(
       sum(case when pg_column_compression(page.data) is null then pg_column_size(page.data)
           else octet_length(page.data::text) end)
         over (order by page.id rows between unbounded preceding and 1 preceding), 0) < ${bytesMax}
-      then page.data::text end as data`;
+      then page.data end as data`;
 
 export const selectFirstPage = (sql: Sql, request: PageRequest) => sql<EventColumns[]>`
   ${weighed(sql, request.bytesMax)}

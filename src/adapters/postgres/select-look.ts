@@ -91,13 +91,12 @@ export const selectLook = (sql: Sql, request: LookRequest) => {
   select
     ${epochColumns(sql)}, ${newsColumns(sql, request, sql`id > ${bound}`)},
     tick.snapshot as tick,
-    (select t.last_id from pgstream.ticks t
-     where t.epoch = ${epoch.number} and t.xid > tick.xid order by t.xid limit 1) as tick_top,
+    tick.top_id as tick_top,
     ${boundColumns(sql)}
   from ${newestEpoch(sql)}
   left join lateral (
     -- The earliest tick that is ahead: it sees all that SINCE sees, and more.
-    select t.snapshot::text, t.xid from pgstream.ticks t
+    select t.snapshot::text, t.top_id from pgstream.ticks t
     where t.epoch = ${epoch.number} and t.xid >= ${String(since.xmax)}::text::xid8
       and pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
       and not exists (

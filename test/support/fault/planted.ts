@@ -43,8 +43,8 @@ export const sequenceShortCut = (log: Log, sql: postgres.Sql): Log => {
 
 const tickUnchecked = async (sql: postgres.Sql): Promise<void> => {
   await sql`
-    insert into pgstream.ticks (epoch, xid, snapshot, last_id, at)
-    select 1, pg_current_xact_id(), pg_current_snapshot(), s.last_value - (not s.is_called)::integer, clock_timestamp()
+    insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
+    select 1, pg_current_xact_id(), pg_current_snapshot(), s.last_value - (not s.is_called)::integer, s.last_value, clock_timestamp()
     from pgstream.event_ids s`;
 };
 

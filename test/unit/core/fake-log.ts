@@ -31,6 +31,7 @@ interface Row {
 }
 
 interface Tick extends Bound {
+  readonly topId: bigint;
   readonly snapshot: Snapshot;
 }
 
@@ -119,7 +120,7 @@ class FakeDatabase {
     const { lastId } = this;
     const snapshot = this.current();
     const transaction = this.begin();
-    this.ticks.push({ xid: transaction.xid, snapshot, lastId });
+    this.ticks.push({ xid: transaction.xid, snapshot, lastId, topId: lastId });
     transaction.commit();
   }
 
@@ -247,7 +248,7 @@ const logOf = (database: FakeDatabase): Log => ({
       current: database.current(),
       newestXid: greatest(rows.filter((it) => it.id > bound && it.xid >= since.xmax).map((it) => it.xid)),
       tick: ticks[tick]?.snapshot ?? null,
-      tickTop: tick === -1 ? null : (ticks[tick + 1]?.lastId ?? null),
+      tickTop: ticks[tick]?.topId ?? null,
       bounds: database.bounds(since),
       purge: BigInt(database.purges.length),
       topics: topics.filter((it) => !sees(topicsSince, it.xid)),

@@ -181,7 +181,7 @@ const runHistory = async (seed: number, tally: Tally): Promise<void> => {
     if (random.chance(0.4)) write();
     else if (random.chance(0.2)) arrive();
     else if (random.chance(0.3)) tail.wakeups.raise();
-    else if (random.chance(0.2)) await turn();
+    else if (random.chance(0.25)) await turn();
     // The last one is slow.
     else
       await read(

@@ -1,21 +1,18 @@
-//! Tells listeners, after the commit, that there is something new: coalesced, at most one statement in flight, the next
-//! carrying everything that happened meanwhile. A NOTIFY inside each publishing transaction would hold a cluster-wide
-//! lock through its fsync.
+//! Asks for a tick whenever the ids have crossed a multiple of 10,000, over all lanes: at most one is under way, and the
+//! next one covers everything that happened meanwhile. (Listeners are woken elsewhere: by whoever appends.)
 
 import { messageOf } from "./errors.ts";
 import type { Logger } from "./ports.ts";
 
 /** To the implementer: each call is one statement of its own, in a transaction of its own. */
-export interface Hints {
-  /** Wakes whoever listens. */
-  readonly notify: (topics: ReadonlySet<string>) => Promise<void>;
+export interface Ticker {
   /** Lets the log take a tick. */
   readonly tick: () => Promise<void>;
 }
 
 export interface Announcer {
-  /** Never waits, never fails: a lost hint costs a poll interval and never an event. */
-  readonly announce: (topics: Iterable<string>, lastId: bigint) => void;
+  /** Never waits, never fails: a tick that is lost makes a window longer, and costs no event. */
+  readonly announce: (lastId: bigint) => void;
   /** Resolves when nothing is in flight. */
   readonly settled: () => Promise<void>;
 }
@@ -23,38 +20,28 @@ export interface Announcer {
 /** How many ids lie between two ticks at most, near enough: the length of a window when catching up. */
 export const tickIds = 10_000n;
 
-export const makeAnnouncer = (hints: Hints, logger: Logger): Announcer => {
-  let pending = new Set<string>();
-  let tickDue = false;
+export const makeAnnouncer = (ticker: Ticker, logger: Logger): Announcer => {
+  let isDue = false;
   let tickedAt = 0n;
   let inFlight: Promise<void> = Promise.resolve();
   let busy = false;
 
-  const attempt = async (hint: Promise<void>): Promise<void> => {
-    try {
-      await hint;
-    } catch (error) {
-      logger.debug({ error: messageOf(error) }, "a hint was lost; polling covers for it");
-    }
-  };
   const send = async (): Promise<void> => {
-    while (pending.size > 0) {
-      const topics = pending;
-      const ticks = tickDue;
-      pending = new Set();
-      tickDue = false;
-      if (ticks) await attempt(hints.tick());
-      await attempt(hints.notify(topics));
+    while (isDue) {
+      isDue = false;
+      try {
+        await ticker.tick();
+      } catch (error) {
+        logger.debug({ error: messageOf(error) }, "a tick was lost; the next one covers for it");
+      }
     }
     busy = false;
   };
   return {
-    announce: (topics, lastId) => {
-      for (const topic of topics) pending.add(topic);
-      if (lastId / tickIds > tickedAt / tickIds) {
-        tickDue = true;
-        tickedAt = lastId;
-      }
+    announce: (lastId) => {
+      if (lastId / tickIds <= tickedAt / tickIds) return;
+      isDue = true;
+      tickedAt = lastId;
       if (busy) return;
       busy = true;
       inFlight = send();

@@ -15,7 +15,8 @@ import { unlessAborted } from "./unless-aborted.ts";
 export interface EventAppender {
   /**
    * Appends the events in one statement and answers their ids in the same order. Repeated with the same publisher and
-   * number it answers the same ids.
+   * number it answers the same ids. Right behind the statement, in a transaction of its own, whoever listens is woken:
+   * nobody waits for that, and a hint that is lost costs a poll interval and never an event.
    * @throws PgstreamError `publish_unknown` when the publisher is not remembered; `database_unavailable` (retryable)
    * when the outcome is unknown; else the event is refused and nothing was written
    */

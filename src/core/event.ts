@@ -125,8 +125,7 @@ const encodeJson = (what: string, value: unknown): string => {
   return text;
 };
 
-const utf8 = new TextEncoder();
-const bytesOf = (text: string | null): number => (text === null ? 0 : utf8.encode(text).length);
+const bytesOf = (text: string | null): number => (text === null ? 0 : Buffer.byteLength(text));
 
 /**
  * Checks a draft and encodes it.

@@ -1,7 +1,7 @@
-//! Publishes: whatever is called while a batch is on its way goes out together in the next one, without any timer.
+//! Publishes: whatever is called while all lanes are out goes out together in the next batch, without any timer.
 //!
-//! Batches go one after the other, so the order of calls is the order of ids, and each is repeated until its fate is
-//! known: see append-until-known.ts.
+//! A lane sends one batch after the other, each until its fate is known: see append-until-known.ts. What must keep its
+//! order never is on two lanes at once: see publish-queue.ts.
 
 import type { Announcer } from "./announcer.ts";
 import { type EventAppender, makeSender, notPublished, type Sender } from "./append-until-known.ts";
@@ -9,6 +9,7 @@ import type { Backoff } from "./backoff.ts";
 import { hasCode, PgstreamError } from "./errors.ts";
 import { encodeEvent, type EncodedEvent, type EventDraft } from "./event.ts";
 import type { Clock, Logger } from "./ports.ts";
+import { makePublishQueue, type PublishQueue, type WaitingCall } from "./publish-queue.ts";
 import { makeSpace, type Space } from "./space.ts";
 
 export interface PublisherOptions {
@@ -18,11 +19,14 @@ export interface PublisherOptions {
   readonly bufferEventsMax: number;
   readonly bufferBytesMax: number;
   readonly eventBytesMax: number;
+  /** A lane goes out beside another one only for so many events: fewer wait for that one to come back. */
+  readonly furtherLaneEventsMin: number;
   readonly backoff: Backoff;
 }
 
 export interface PublisherPorts {
-  readonly appender: EventAppender;
+  /** One a lane: what is given to one of them never waits for another. */
+  readonly appenders: readonly EventAppender[];
   readonly announcer: Announcer;
   readonly clock: Clock;
   readonly random: () => number;
@@ -33,7 +37,7 @@ export interface PublisherPorts {
 export interface PublisherStatus {
   /** Events accepted and not yet answered. */
   readonly waiting: number;
-  /** Why the batch at hand is being repeated, null when it is not. */
+  /** Why a batch is being repeated, null when none is. */
   readonly retrying: string | null;
   readonly published: number;
 }
@@ -42,6 +46,9 @@ export interface Publisher {
   /**
    * Publishes one event, or several that become visible together or not at all, and resolves with their ids when they
    * are committed on the primary. Waits for room when the buffer is full, and for the database as long as it takes.
+   *
+   * Events of one topic with the same key, or without one, get their ids and become visible in the order of the calls,
+   * awaited or not. With one connection all events do.
    * @throws PgstreamError `invalid_event`, `invalid_topic`, `event_too_large`, `idempotency_conflict`,
    * `unknown_topic` for what the caller gave; `publish_unknown` when it cannot be known whether it was committed
    */
@@ -52,140 +59,174 @@ export interface Publisher {
   readonly close: (timeoutMs: number) => Promise<void>;
 }
 
-/** The events of one call. They stay together. */
-interface Call {
-  readonly events: readonly EncodedEvent[];
-  readonly bytes: number;
-  readonly resolve: (ids: readonly bigint[]) => void;
+interface Call extends WaitingCall {
+  /** Takes its own ids, which begin at `from`. */
+  readonly resolve: (ids: readonly bigint[], from: number) => void;
   readonly reject: (error: unknown) => void;
 }
 
+interface Lane {
+  readonly number: number;
+  readonly sender: Sender;
+  isOut: boolean;
+}
+
+const isList = Array.isArray as (value: unknown) => value is readonly EventDraft[];
+const bytesOf = (events: readonly EncodedEvent[]): number =>
+  events.reduce((sum, event) => sum + event.bytes, 0);
 const eventsOf = (calls: readonly Call[]): readonly EncodedEvent[] => calls.flatMap((call) => call.events);
 
 class BatchingPublisher implements Publisher {
   readonly #ports: PublisherPorts;
   readonly #options: PublisherOptions;
   readonly #space: Space;
-  readonly #sender: Sender;
+  readonly #lanes: readonly Lane[];
+  readonly #queue: PublishQueue<Call>;
   readonly #stopped = new AbortController();
   /** Calls not answered yet, those that wait for room included. */
-  readonly #calls = new Set<Promise<unknown>>();
-  readonly #queue: Call[] = [];
-  #isSending = false;
+  #unanswered = 0;
+  #whenIdle: (() => void)[] = [];
+  #isAboutToSend = false;
   #closed = false;
   #published = 0;
 
   constructor(ports: PublisherPorts, options: PublisherOptions) {
     this.#ports = ports;
     this.#options = options;
-    this.#sender = makeSender(ports, options.backoff, this.#stopped.signal);
+    this.#lanes = ports.appenders.map((appender, number) => ({
+      number,
+      sender: makeSender({ ...ports, appender }, options.backoff, this.#stopped.signal),
+      isOut: false,
+    }));
+    this.#queue = makePublishQueue({ ...options, lanes: ports.appenders.length });
     this.#space = makeSpace(options.bufferEventsMax, options.bufferBytesMax);
   }
 
   publish(event: EventDraft): Promise<bigint>;
   publish(events: readonly EventDraft[]): Promise<readonly bigint[]>;
-  async publish(drafts: EventDraft | readonly EventDraft[]): Promise<bigint | readonly bigint[]> {
-    const isList = Array.isArray as (value: unknown) => value is readonly EventDraft[];
-    if (isList(drafts)) return drafts.length === 0 ? [] : await this.#enqueue(drafts);
-    const [id] = await this.#enqueue([drafts]);
-    if (id === undefined) throw new PgstreamError("internal", "the log answered no id");
-    return id;
+  // Not async: each promise on the way costs as much as all the rest of it.
+  publish(drafts: EventDraft | readonly EventDraft[]): Promise<bigint | readonly bigint[]> {
+    return new Promise((resolve, reject) => {
+      const encode = (draft: EventDraft): EncodedEvent => encodeEvent(draft, this.#options.eventBytesMax);
+      const events = isList(drafts) ? drafts.map(encode) : [encode(drafts)];
+      if (this.#closed) throw notPublished();
+      const { length } = events;
+      if (length === 0) {
+        resolve([]);
+        return;
+      }
+      this.#accept({
+        events,
+        bytes: bytesOf(events),
+        reject,
+        resolve: isList(drafts)
+          ? (ids, from) => resolve(ids.slice(from, from + length))
+          : (ids, from) => resolve(ids[from] as bigint),
+      });
+    });
   }
 
   status(): PublisherStatus {
-    return { waiting: this.#space.taken(), retrying: this.#sender.retrying(), published: this.#published };
+    const retrying = this.#lanes.map(({ sender }) => sender.retrying()).find((it) => it !== null) ?? null;
+    return { waiting: this.#space.taken(), retrying, published: this.#published };
   }
 
   async close(timeoutMs: number): Promise<void> {
     this.#closed = true;
     const late = new AbortController();
     const inTime = this.#ports.clock.sleep(timeoutMs, late.signal);
-    await Promise.race([this.#settled(), inTime]);
+    await Promise.race([this.#idle(), inTime]);
     this.#stopped.abort();
-    // Whatever still waits is answered at once now; only a hint may be on its way.
-    await this.#settled();
+    // Whatever still waits is answered at once now; only a tick may be on its way.
+    await this.#idle();
     await Promise.race([this.#ports.announcer.settled(), inTime]);
     late.abort();
   }
 
-  async #settled(): Promise<void> {
-    await Promise.allSettled(this.#calls);
+  async #idle(): Promise<void> {
+    if (this.#unanswered === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#whenIdle.push(resolve);
+    await promise;
   }
 
-  async #enqueue(drafts: readonly EventDraft[]): Promise<readonly bigint[]> {
-    const events = drafts.map((draft) => encodeEvent(draft, this.#options.eventBytesMax));
-    if (this.#closed) throw notPublished();
-    const call = this.#wait(events);
-    this.#calls.add(call);
-    try {
-      return await call;
-    } finally {
-      this.#calls.delete(call);
+  /** Lets the call wait for room, then for a lane. */
+  #accept(call: Call): void {
+    this.#unanswered += 1;
+    this.#space.take(call.events.length, call.bytes, () => {
+      this.#queue.push(call);
+      if (this.#lanes.some((lane) => !lane.isOut)) this.#sendSoon();
+    });
+  }
+
+  /** Calls made in the same turn of the event loop go together, the first included. */
+  #sendSoon(): void {
+    if (this.#isAboutToSend) return;
+    this.#isAboutToSend = true;
+    queueMicrotask(() => {
+      this.#isAboutToSend = false;
+      this.#sendAll();
+    });
+  }
+
+  #sendAll(): void {
+    for (const lane of this.#lanes) {
+      if (lane.isOut) continue;
+      const calls = this.#queue.take(lane.number);
+      if (calls.length > 0) void this.#goOut(lane, calls);
     }
   }
 
-  /** Waits for room, then for the answer. */
-  async #wait(events: readonly EncodedEvent[]): Promise<readonly bigint[]> {
-    const bytes = events.reduce((sum, event) => sum + event.bytes, 0);
-    await this.#space.take(events.length, bytes);
-    try {
-      if (this.#stopped.signal.aborted) throw notPublished();
-      const { promise, resolve, reject } = Promise.withResolvers<readonly bigint[]>();
-      this.#queue.push({ events, bytes, resolve, reject });
-      if (!this.#isSending) void this.#sendAll();
-      return await promise;
-    } finally {
-      this.#space.give(events.length, bytes);
-    }
-  }
-
-  async #sendAll(): Promise<void> {
-    this.#isSending = true;
-    // Calls made in the same turn of the event loop go together, the first included.
-    await Promise.resolve();
-    while (this.#queue.length > 0) await this.#send(this.#nextBatch());
-    this.#isSending = false;
-  }
-
-  #nextBatch(): readonly Call[] {
-    const { batchEventsMax, batchBytesMax } = this.#options;
-    let events = 0;
-    let bytes = 0;
-    let count = 0;
-    for (const call of this.#queue) {
-      events += call.events.length;
-      bytes += call.bytes;
-      // One call is never split, however large.
-      if (count > 0 && (events > batchEventsMax || bytes > batchBytesMax)) break;
-      count += 1;
-    }
-    return this.#queue.splice(0, count);
+  async #goOut(lane: Lane, calls: readonly Call[]): Promise<void> {
+    lane.isOut = true;
+    await this.#send(lane, calls);
+    lane.isOut = false;
+    this.#queue.release(lane.number);
+    this.#sendSoon();
   }
 
   /** Sends the calls as one batch. When one of them spoils it, in halves, until it fails alone. */
-  async #send(calls: readonly Call[]): Promise<void> {
+  async #send(lane: Lane, calls: readonly Call[]): Promise<void> {
     try {
       const events = eventsOf(calls);
-      this.#answer(calls, await this.#sender.append(events));
+      const ids = await lane.sender.append(events);
+      if (ids.length !== events.length) throw new PgstreamError("internal", "the log answered too few ids");
+      this.#resolve(calls, ids);
     } catch (error) {
-      if (calls.length === 1 || hasCode(error, "publish_unknown", "database_unavailable")) {
+      if (calls.length === 1 || hasCode(error, "publish_unknown", "database_unavailable", "internal")) {
+        this.#answered(calls);
         for (const call of calls) call.reject(error);
         return;
       }
       const half = Math.ceil(calls.length / 2);
-      await this.#send(calls.slice(0, half));
-      await this.#send(calls.slice(half));
+      await this.#send(lane, calls.slice(0, half));
+      await this.#send(lane, calls.slice(half));
     }
   }
 
-  #answer(calls: readonly Call[], ids: readonly bigint[]): void {
-    let at = 0;
-    for (const call of calls) {
-      call.resolve(ids.slice(at, at + call.events.length));
-      at += call.events.length;
-    }
+  #resolve(calls: readonly Call[], ids: readonly bigint[]): void {
     this.#published += ids.length;
-    this.#ports.announcer.announce(new Set(eventsOf(calls).map((event) => event.topic)), ids.at(-1) ?? 0n);
+    this.#answered(calls);
+    let from = 0;
+    for (const call of calls) {
+      call.resolve(ids, from);
+      from += call.events.length;
+    }
+    this.#ports.announcer.announce(ids.at(-1) ?? 0n);
+  }
+
+  #answered(calls: readonly Call[]): void {
+    let events = 0;
+    let bytes = 0;
+    for (const call of calls) {
+      events += call.events.length;
+      bytes += call.bytes;
+    }
+    this.#unanswered -= calls.length;
+    this.#space.give(events, bytes);
+    if (this.#unanswered > 0) return;
+    for (const resolve of this.#whenIdle) resolve();
+    this.#whenIdle = [];
   }
 }
 

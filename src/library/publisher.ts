@@ -1,13 +1,19 @@
 //! A publisher for any application: `await using stream = openPublisher({ database: url })`, then `stream.publish(…)`.
 
 import { makeEventAppender } from "../adapters/postgres/append-events.ts";
-import { openClient } from "../adapters/postgres/client.ts";
-import { makeHints } from "../adapters/postgres/hints.ts";
+import { openClient, type PostgresClient } from "../adapters/postgres/client.ts";
+import { makeTicker } from "../adapters/postgres/hints.ts";
 import { makeAnnouncer } from "../core/announcer.ts";
+import { PgstreamError } from "../core/errors.ts";
 import { makePublisher, type Publisher, type PublisherOptions } from "../core/publisher.ts";
 import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
 
 export interface OpenPublisherOptions extends ConnectOptions, Partial<Omit<PublisherOptions, "backoff">> {
+  /**
+   * How many batches may be on their way at once, each on a connection of its own: 1 to 16, default 2. Events with the
+   * same topic and key keep the order of the calls, and so do a topic's events without a key. With 1, all events do.
+   */
+  readonly connections?: number;
   /** How long disposing waits for what was accepted. Default 10,000 ms. */
   readonly closeTimeoutMs?: number;
   /** True behind a pooler such as PgBouncer, which hands out another connection per transaction. Default false. */
@@ -20,24 +26,45 @@ const limits = {
   bufferEventsMax: 50_000,
   bufferBytesMax: 64 * 2 ** 20,
   eventBytesMax: 2 ** 20,
+  furtherLaneEventsMin: 256,
+};
+
+const connectionsDefault = 2;
+const connectionsMax = 16;
+
+const checkedConnections = (connections: number): number => {
+  if (Number.isInteger(connections) && connections >= 1 && connections <= connectionsMax) return connections;
+  throw new PgstreamError(
+    "invalid_config",
+    `a publisher takes 1 to ${connectionsMax} connections, not ${connections}`,
+  );
 };
 
 /**
- * Opens a publisher: one connection, taken when first needed. Calls made while a batch is on its way go out together in
- * the next one; an outage is waited out, with nothing lost and nothing published twice.
+ * Opens a publisher: connections are taken when first needed, the second when there is more to publish than one batch at
+ * a time can carry. Calls made while all are busy go out together next; an outage is waited out, with nothing lost and
+ * nothing published twice.
+ * @throws PgstreamError `invalid_config` when `connections` is not 1 to 16
  */
 export const openPublisher = (options: OpenPublisherOptions): Publisher & AsyncDisposable => {
   const { target, name, deadlineMs, logger, clock } = connectDefaults(options, "publisher");
-  const client = openClient(target, {
-    name,
-    deadlineMs,
-    ownConnection: options.pooled !== true,
-    session: { statement_timeout: serverTimeout(deadlineMs) },
-  });
+  const open = (): PostgresClient =>
+    openClient(target, {
+      name,
+      deadlineMs,
+      ownConnection: options.pooled !== true,
+      session: { statement_timeout: serverTimeout(deadlineMs) },
+    });
+  const first = open();
+  const others = Array.from(
+    { length: checkedConnections(options.connections ?? connectionsDefault) - 1 },
+    open,
+  );
+  const clients = [first, ...others];
   const publisher = makePublisher(
     {
-      appender: makeEventAppender(client),
-      announcer: makeAnnouncer(makeHints(client), logger),
+      appenders: clients.map((client) => makeEventAppender(client, logger)),
+      announcer: makeAnnouncer(makeTicker(first), logger),
       clock,
       random: Math.random,
       newId: () => crypto.randomUUID(),
@@ -47,7 +74,7 @@ export const openPublisher = (options: OpenPublisherOptions): Publisher & AsyncD
   );
   const close = async (timeoutMs: number): Promise<void> => {
     await publisher.close(timeoutMs);
-    await client.end();
+    await Promise.all(clients.map(async (client) => await client.end()));
   };
   return {
     publish: publisher.publish.bind(publisher),

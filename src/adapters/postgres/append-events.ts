@@ -1,37 +1,51 @@
-//! Appends a batch through publish_batch, one statement: implements EventAppender.
+//! Appends a batch through publish_batch, one statement, with the hint right behind it: implements EventAppender.
 
 import type { EventAppender } from "../../core/append-until-known.ts";
+import { messageOf } from "../../core/errors.ts";
 import type { EncodedEvent } from "../../core/event.ts";
+import type { Logger } from "../../core/ports.ts";
 import type { PostgresClient } from "./client.ts";
+import { notify } from "./hints.ts";
 
 /** Joins the values of a column; JSON never contains it, and names may not. */
 const separator = "\u001E";
 
-/** One text per column is the fastest way in through a function; null when no event has a value there. */
-const column = (
-  events: readonly EncodedEvent[],
-  value: (event: EncodedEvent) => string | null,
-): string | null => {
-  const values = events.map((event) => value(event) ?? "");
-  return values.every((it) => it === "") ? null : values.join(separator);
-};
+type Column = "topic" | "data" | "key" | "type" | "headers" | "idempotencyKey";
 
-export const makeEventAppender = (client: PostgresClient): EventAppender => ({
-  append: async ({ publisher, number, events }) => {
-    const rows = await client.run(
-      (sql) => sql<{ ids: string }[]>`
-        select pgstream.publish_batch(
-          ${column(events, (it) => it.topic)}::text,
-          ${column(events, (it) => it.data)}::text,
-          ${column(events, (it) => it.key)}::text,
-          ${column(events, (it) => it.type)}::text,
-          ${column(events, (it) => it.headers)}::text,
-          ${column(events, (it) => it.idempotencyKey)}::text,
-          ${publisher}::uuid,
-          ${number}::bigint,
-          false
-        )::text as ids`,
-    );
-    return rows[0]?.ids.slice(1, -1).split(",").map(BigInt) ?? [];
-  },
-});
+/** One text per column is the fastest way in through a function; null when no event has a value there. */
+const column = (events: readonly EncodedEvent[], name: Column): string | null =>
+  events.some((event) => event[name] !== null)
+    ? events.map((event) => event[name] ?? "").join(separator)
+    : null;
+
+/** Of `{1,2,3}`. */
+const idsOf = (array: string): readonly bigint[] => array.slice(1, -1).split(",").map(BigInt);
+
+export const makeEventAppender = (client: PostgresClient, logger: Logger): EventAppender => {
+  const onHintLost = (error: unknown): void => {
+    logger.debug({ error: messageOf(error) }, "a hint was lost; polling covers for it");
+  };
+  return {
+    append: async ({ publisher, number, events }) => {
+      const rows = await client.run((sql) => {
+        const answer = sql<{ ids: string }[]>`
+          select pgstream.publish_batch(
+            ${column(events, "topic")}::text,
+            ${column(events, "data")}::text,
+            ${column(events, "key")}::text,
+            ${column(events, "type")}::text,
+            ${column(events, "headers")}::text,
+            ${column(events, "idempotencyKey")}::text,
+            ${publisher}::uuid,
+            ${number}::bigint,
+            false
+          )::text as ids`.execute();
+        // Down the same connection, so after the commit and without a round trip. A hint for nothing is harmless.
+        notify(sql, new Set(events.map((event) => event.topic))).catch(onHintLost);
+        return answer;
+      });
+      const ids = rows[0]?.ids;
+      return ids === undefined ? [] : idsOf(ids);
+    },
+  };
+};

@@ -1,7 +1,8 @@
-//! Hints after the commit: implements Hints.
+//! Hints to whoever listens, and to the log that it may take a tick. Never inside the publishing transaction: a NOTIFY
+//! holds a cluster-wide lock through the fsync of its commit.
 
-import type { Hints } from "../../core/announcer.ts";
-import type { PostgresClient } from "./client.ts";
+import type { Ticker } from "../../core/announcer.ts";
+import type { PostgresClient, Sql } from "./client.ts";
 
 /** The channel of the whole log. What arrives on it, whatever it is, only means "look". */
 export const channel = "events";
@@ -14,10 +15,12 @@ const payloadOf = (topics: ReadonlySet<string>): string => {
   return names.length <= payloadBytesMax ? names : "*";
 };
 
-export const makeHints = (client: PostgresClient): Hints => ({
-  notify: async (topics) => {
-    await client.run((sql) => sql`select pg_notify(${channel}, ${payloadOf(topics)})`);
-  },
+/** Wakes whoever listens, by a statement of its own. */
+export const notify = async (sql: Sql, topics: ReadonlySet<string>): Promise<void> => {
+  await sql`select pg_notify(${channel}, ${payloadOf(topics)})`;
+};
+
+export const makeTicker = (client: PostgresClient): Ticker => ({
   tick: async () => {
     await client.run((sql) => sql`select pgstream.tick()`);
   },

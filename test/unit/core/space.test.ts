@@ -7,55 +7,67 @@ const makeQueue = (eventsMax: number, bytesMax: number) => {
   const space = makeSpace(eventsMax, bytesMax);
   const entered: string[] = [];
   const take = (name: string, events: number, bytes: number): void => {
-    void space.take(events, bytes).then(() => entered.push(name));
+    space.take(events, bytes, () => entered.push(name));
   };
-  const settled = async (): Promise<string[]> => {
-    for (let n = 0; n < 5; n += 1) await Promise.resolve();
-    return [...entered];
-  };
-  return { space, take, settled };
+  return { space, take, entered };
 };
 
-test("who fits enters at once, who does not waits for room", async () => {
-  const { space, take, settled } = makeQueue(10, 100);
+test("who fits enters at once, who does not waits for room", () => {
+  const { space, take, entered } = makeQueue(10, 100);
   take("a", 6, 10);
   take("b", 4, 10);
   take("c", 1, 10);
-  expect(await settled()).toEqual(["a", "b"]);
+  expect(entered).toEqual(["a", "b"]);
   expect(space.taken()).toBe(11);
   space.give(4, 10);
-  expect(await settled()).toEqual(["a", "b", "c"]);
+  expect(entered).toEqual(["a", "b", "c"]);
 });
 
-test("bytes are a limit of their own", async () => {
-  const { space, take, settled } = makeQueue(10, 100);
+test("bytes are a limit of their own", () => {
+  const { space, take, entered } = makeQueue(10, 100);
   take("a", 1, 90);
   take("b", 1, 20);
-  expect(await settled()).toEqual(["a"]);
+  expect(entered).toEqual(["a"]);
   space.give(1, 90);
-  expect(await settled()).toEqual(["a", "b"]);
+  expect(entered).toEqual(["a", "b"]);
 });
 
-test("nobody overtakes: a small call behind a large one waits, so that the large one gets its turn", async () => {
-  const { space, take, settled } = makeQueue(10, 100);
+test("nobody overtakes: a small call behind a large one waits, so that the large one gets its turn", () => {
+  const { space, take, entered } = makeQueue(10, 100);
   take("a", 8, 1);
   take("large", 9, 1);
   take("small", 1, 1);
-  expect(await settled()).toEqual(["a"]);
+  expect(entered).toEqual(["a"]);
   space.give(8, 1);
-  expect(await settled()).toEqual(["a", "large", "small"]);
+  expect(entered).toEqual(["a", "large", "small"]);
 });
 
-test("what is larger than all the room enters alone, when all is free", async () => {
-  const { space, take, settled } = makeQueue(10, 100);
+test("what is larger than all the room enters alone, when all is free", () => {
+  const { space, take, entered } = makeQueue(10, 100);
   take("a", 1, 1);
   take("huge", 50, 5_000);
   take("b", 1, 1);
-  expect(await settled()).toEqual(["a"]);
+  expect(entered).toEqual(["a"]);
   space.give(1, 1);
-  expect(await settled()).toEqual(["a", "huge"]);
+  expect(entered).toEqual(["a", "huge"]);
   space.give(50, 5_000);
-  expect(await settled()).toEqual(["a", "huge", "b"]);
+  expect(entered).toEqual(["a", "huge", "b"]);
   space.give(1, 1);
   expect(space.taken()).toBe(0);
+});
+
+test("whoever enters may leave at once, however many stand in line", () => {
+  const { space, take, entered } = makeQueue(1, 1);
+  take("first", 1, 1);
+  let passed = 0;
+  for (let n = 0; n < 100_000; n += 1) {
+    space.take(1, 1, () => {
+      passed += 1;
+      space.give(1, 1);
+    });
+  }
+  take("last", 1, 1);
+  space.give(1, 1);
+  expect(passed).toBe(100_000);
+  expect(entered).toEqual(["first", "last"]);
 });

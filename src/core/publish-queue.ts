@@ -1,0 +1,183 @@
+//! What waits to be published, and which of it may go out on which lane.
+//!
+//! Lanes send at the same time, so what must keep its order never is on two of them: calls that have an order key in common
+//! go out in the order in which they were made, the later one once the earlier one has been answered, or together with it.
+//! A call that cannot go yet holds up whatever has a key in common with it, so none waits for ever. Keys are only looked
+//! at when a second lane wants work while another is out: one lane alone costs nothing.
+
+import type { EncodedEvent } from "./event.ts";
+
+/** The events of one call. They stay together. */
+export interface WaitingCall {
+  readonly events: readonly EncodedEvent[];
+  readonly bytes: number;
+}
+
+export interface QueueLimits {
+  readonly lanes: number;
+  /** Of one batch; a call that is larger goes alone. */
+  readonly batchEventsMax: number;
+  readonly batchBytesMax: number;
+  /**
+   * The least for which a lane goes out while another is out; and never for less than half of what that one carries.
+   * Fewer wait for it to come back: small batches cost the most.
+   */
+  readonly furtherLaneEventsMin: number;
+}
+
+export interface PublishQueue<Call extends WaitingCall> {
+  readonly push: (call: Call) => void;
+  /** What the lane is to send now, in order: empty when nothing may go. The lane holds its keys until it is released. */
+  readonly take: (lane: number) => readonly Call[];
+  /** All calls of the lane's batch have been answered. */
+  readonly release: (lane: number) => void;
+  readonly isEmpty: () => boolean;
+}
+
+/** How many calls that cannot go yet are passed over in search of some that can. */
+const lookAheadCalls = 1_000;
+
+/** Events without a key count as having one, the same for the whole topic. Topics and keys hold no control characters. */
+const orderKeyOf = ({ topic, key }: EncodedEvent): string => (key === null ? topic : `${topic}\n${key}`);
+
+/** A queue from whose front calls are taken, some of them left behind. */
+class Line<Call> {
+  #calls: Call[] = [];
+  #first = 0;
+
+  get length(): number {
+    return this.#calls.length - this.#first;
+  }
+
+  push(call: Call): void {
+    this.#calls.push(call);
+  }
+
+  at(index: number): Call | undefined {
+    return this.#calls[this.#first + index];
+  }
+
+  /** Takes the first `count` away, and puts `left` back in front of the rest. */
+  replaceFirst(count: number, left: readonly Call[]): void {
+    this.#first += count - left.length;
+    for (const [index, call] of left.entries()) this.#calls[this.#first + index] = call;
+    if (this.#first * 2 < this.#calls.length) return;
+    this.#calls = this.#calls.slice(this.#first);
+    this.#first = 0;
+  }
+}
+
+interface Choice<Call> {
+  readonly taken: readonly Call[];
+  /** What was passed over on the way. */
+  readonly left: readonly Call[];
+  readonly events: number;
+  /** The order keys of what was taken, once somebody asked. */
+  keys: ReadonlySet<string> | null;
+}
+
+class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
+  readonly #limits: QueueLimits;
+  readonly #line = new Line<Call>();
+  /** What is out, by lane. */
+  readonly #out: (Choice<Call> | null)[];
+  #events = 0;
+  /** How many events must wait before a further lane looks again. */
+  #lookAgainAt = 0;
+
+  constructor(limits: QueueLimits) {
+    this.#limits = limits;
+    this.#out = Array.from({ length: limits.lanes }, () => null);
+  }
+
+  isEmpty(): boolean {
+    return this.#line.length === 0;
+  }
+
+  push(call: Call): void {
+    this.#line.push(call);
+    this.#events += call.events.length;
+  }
+
+  take(lane: number): readonly Call[] {
+    const isAlone = this.#out.every((it) => it === null);
+    const eventsMin = isAlone ? 1 : this.#worth();
+    if (this.#events < Math.max(eventsMin, this.#lookAgainAt)) return [];
+    const choice = this.#choose(isAlone ? null : this.#heldByOthers(lane));
+    if (choice.events < eventsMin) {
+      // Not looked at again for every call that comes: a crowd with one key would be passed over each time.
+      this.#lookAgainAt = this.#events + eventsMin;
+      return [];
+    }
+    this.#line.replaceFirst(choice.taken.length + choice.left.length, choice.left);
+    this.#events -= choice.events;
+    this.#out[lane] = choice;
+    return choice.taken;
+  }
+
+  release(lane: number): void {
+    this.#out[lane] = null;
+    this.#lookAgainAt = 0;
+  }
+
+  /** Little beside much is not worth a statement of its own: it goes together with what comes back next. */
+  #worth(): number {
+    const largest = Math.max(...this.#out.map((it) => it?.events ?? 0));
+    return Math.max(this.#limits.furtherLaneEventsMin, Math.ceil(largest / 2));
+  }
+
+  /** @param held what the others hold, null when there is nobody else */
+  #choose(held: readonly ReadonlySet<string>[] | null): Choice<Call> {
+    const { batchBytesMax } = this.#limits;
+    const eventsMax = this.#share();
+    const taken: Call[] = [];
+    const left: Call[] = [];
+    const leftKeys = new Set<string>();
+    let events = 0;
+    let bytes = 0;
+    for (let index = 0; left.length < lookAheadCalls; index += 1) {
+      const call = this.#line.at(index);
+      if (call === undefined) break;
+      if (held !== null && this.#mustStay(call, held, leftKeys)) {
+        left.push(call);
+        continue;
+      }
+      const fits = events + call.events.length <= eventsMax && bytes + call.bytes <= batchBytesMax;
+      // One call is never split, however large.
+      if (taken.length > 0 && !fits) break;
+      taken.push(call);
+      events += call.events.length;
+      bytes += call.bytes;
+    }
+    return { taken, left, events, keys: null };
+  }
+
+  /** The lanes that are free share what waits, if each share is worth a lane. */
+  #share(): number {
+    const { batchEventsMax, furtherLaneEventsMin } = this.#limits;
+    const free = this.#out.filter((it) => it === null).length;
+    const share = this.#events / free;
+    return share < furtherLaneEventsMin ? batchEventsMax : Math.min(Math.ceil(share), batchEventsMax);
+  }
+
+  #mustStay(call: Call, held: readonly ReadonlySet<string>[], leftKeys: Set<string>): boolean {
+    const isBusy = (event: EncodedEvent): boolean => {
+      const key = orderKeyOf(event);
+      return leftKeys.has(key) || held.some((keys) => keys.has(key));
+    };
+    if (!call.events.some(isBusy)) return false;
+    for (const event of call.events) leftKeys.add(orderKeyOf(event));
+    return true;
+  }
+
+  #heldByOthers(lane: number): readonly ReadonlySet<string>[] {
+    return this.#out.flatMap((choice, other) => {
+      if (other === lane || choice === null) return [];
+      choice.keys ??= new Set(choice.taken.flatMap((call) => call.events.map(orderKeyOf)));
+      return [choice.keys];
+    });
+  }
+}
+
+export const makePublishQueue = <Call extends WaitingCall>(limits: QueueLimits): PublishQueue<Call> =>
+  new KeyedQueue(limits);

@@ -84,6 +84,11 @@ export const nameRows = (page: Page, topics: WantedTopics): readonly Event[] =>
     throw new PgstreamError("internal", `event ${row.id} is of unknown topic ${row.topicId}`);
   });
 
+/** What a window that is read by id may span: some ticks, not a segment. */
+const spanMax = 100_000n;
+/** One event in so many is wanted, at least, where reading by id pays. */
+const sparseness = 4n;
+
 class WindowPages implements Pages {
   readonly #log: Log;
   readonly #options: PagesOptions;
@@ -98,6 +103,8 @@ class WindowPages implements Pages {
   /** Where the front's open window ends, once it is known to take more than a page. */
   #windowEnd: WindowEnd | null = null;
   #windowTop: bigint | null = null;
+  /** Whether much of what lies in the way is wanted. */
+  #isDense: boolean;
   /** Where to stop, when it is to stop somewhere. */
   #target: Snapshot | null = null;
 
@@ -107,6 +114,7 @@ class WindowPages implements Pages {
     this.#topics = makeWantedTopics(options.filter);
     this.#bounds = makeTickBounds(options.epoch.firstId - 1n);
     this.#front = start;
+    this.#isDense = options.filter.all;
   }
 
   goTo(cursor: Cursor, until: Snapshot | null): void {
@@ -170,9 +178,9 @@ class WindowPages implements Pages {
 
   async #fetchPage(until: Snapshot): Promise<FetchedPage> {
     const front = this.#front;
+    if (front.window === null) this.#windowEnd = this.#endByTick(until);
     const request = this.#requestFor(until);
-    if (front.window === null) this.#windowEnd = null;
-    else this.#windowEnd ??= await this.#log.windowEnd(request);
+    if (front.window !== null) this.#windowEnd ??= await this.#log.windowEnd(request);
     const end = this.#windowEnd;
     const [page, look] = await Promise.all([
       end === null ? this.#log.firstPage(request) : this.#log.nextPage(request, end),
@@ -183,22 +191,42 @@ class WindowPages implements Pages {
     if (after !== null && after.gap.length > 0) return after;
     const last = page.rows.at(-1);
     const open = inWindow(this.#front, until, last?.id ?? request.after);
+    if (front.window === null) this.#learnDensity(request, page);
     this.#front = page.more ? open : atRest(open);
     if (!page.more) this.#unused = look;
     return { events: nameRows(page, this.#topics), end: this.#front, gap: [] };
+  }
+
+  /**
+   * Where a window ends that is read by id from its first page on: nothing has to be found by xid and sorted. That pays
+   * when the ticks around it span few ids, and much of what lies there is wanted.
+   */
+  #endByTick(until: Snapshot): WindowEnd | null {
+    const top = this.#windowTop;
+    if (top === null || !this.#isDense) return null;
+    const { lateBound } = this.#requestFor(until);
+    return top - lateBound <= spanMax ? { late: null, main: top } : null;
+  }
+
+  #learnDensity({ top, mainBound }: PageRequest, { rows }: Page): void {
+    if (top === null || this.#options.filter.all) return;
+    this.#isDense = BigInt(rows.length) * sparseness > top - mainBound;
   }
 
   #requestFor(until: Snapshot): PageRequest {
     const { seen, window } = this.#front;
     const late = lateXids(seen, until);
     this.#bounds.trim(xmin(seen));
+    const lateBound = this.#bounds.below(late[0] ?? seen.xmax);
+    // Read by id in one stretch, a window starts where its late commits may start.
+    const isOneStretch = this.#windowEnd?.late === null && this.#windowEnd.main === this.#windowTop;
     return {
       since: seen,
       until,
       after: window?.after ?? this.#options.epoch.firstId - 1n,
       late,
-      lateBound: this.#bounds.below(late[0] ?? seen.xmax),
-      mainBound: this.#bounds.below(seen.xmax),
+      lateBound,
+      mainBound: isOneStretch ? lateBound : this.#bounds.below(seen.xmax),
       top: this.#windowTop,
       topicIds: this.#topics.ids(),
       eventsMax: this.#options.pageEventsMax,

@@ -49,6 +49,8 @@ class TailFollower implements Follower {
 
   async next(): Promise<Batch | null> {
     for (;;) {
+      // Near the present it does not wait for a moment of quiet, which may not come.
+      if (this.#membership === null && this.#isNear()) this.#membership = this.#join();
       if (this.#membership === null || this.#isOnItsWay) {
         const batch = await this.#reader.next();
         if (batch !== null) return this.#passOn(batch);
@@ -57,11 +59,11 @@ class TailFollower implements Follower {
         if (this.#membership === null) return null;
       } else if (!this.#membership.isOpen()) {
         this.leave();
-        this.#reader.goTo(this.#cursor, null);
+        await this.#reader.goTo(this.#cursor, null);
       } else {
         const window = this.#membership.first();
         if (window === null) return null;
-        const batch = this.#enter(window, this.#membership);
+        const batch = await this.#enter(window, this.#membership);
         if (batch !== null) return batch;
       }
     }
@@ -78,6 +80,10 @@ class TailFollower implements Follower {
     this.#taken = 0;
   }
 
+  #isNear(): boolean {
+    return this.#cursor.window === null && this.#reader.isNear();
+  }
+
   #join(): Membership | null {
     const { filter, epoch, pollIntervalMs } = this.#options;
     const { seen, purge } = this.#cursor;
@@ -90,20 +96,20 @@ class TailFollower implements Follower {
   }
 
   /** The next batch of the window; null when there is somewhere to go first, or the window is of no use. */
-  #enter(window: TailWindow, membership: Membership): Batch | null {
+  async #enter(window: TailWindow, membership: Membership): Promise<Batch | null> {
     const { seen } = this.#cursor;
     if (equals(window.since, seen)) return this.#take(window, membership);
-    if (covers(window.since, seen)) this.#goTo(window.since);
+    if (covers(window.since, seen)) await this.#goTo(window.since);
     else {
       membership.drop();
-      if (!covers(seen, window.until)) this.#goTo(union(seen, window.until));
+      if (!covers(seen, window.until)) await this.#goTo(union(seen, window.until));
     }
     return null;
   }
 
-  #goTo(place: Snapshot): void {
+  async #goTo(place: Snapshot): Promise<void> {
     this.#isOnItsWay = true;
-    this.#reader.goTo(this.#cursor, place);
+    await this.#reader.goTo(this.#cursor, place);
   }
 
   #take(window: TailWindow, membership: Membership): Batch | null {

@@ -6,13 +6,13 @@
 
 import { atRest, inWindow, type Cursor } from "./cursor.ts";
 import { PgstreamError } from "./errors.ts";
-import { eventOf, type Event } from "./event.ts";
+import type { Event } from "./event.ts";
 import { gapOf, type TopicGap } from "./gap.ts";
 import type { Bounds, Epoch, Log, Look, Page, PageRequest, WindowEnd } from "./log.ts";
 import { covers, crashSafe, equals, lateXids, xmin, type Snapshot } from "./snapshot.ts";
 import { makeTickBounds, type TickBounds } from "./tick-bounds.ts";
 import type { TopicFilter } from "./topic.ts";
-import { makeWantedTopics, type WantedTopics } from "./wanted-topics.ts";
+import { makeWantedTopics, nameRows, type WantedTopics } from "./wanted-topics.ts";
 
 export interface PagesOptions {
   readonly filter: TopicFilter;
@@ -29,6 +29,8 @@ export interface FetchedPage {
   readonly end: Cursor;
   /** What is gone: to be reported before the page is handed out. */
   readonly gap: readonly TopicGap[];
+  /** Whether its window ended at what was then the present. */
+  readonly isNear: boolean;
 }
 
 export interface Pages {
@@ -76,14 +78,6 @@ const windowEdge = (look: Look, since: Snapshot): WindowEdge | null => {
   return equals(until, since) ? null : { until, top: null };
 };
 
-/** @throws PgstreamError `internal` when a topic is not known: a look behind the page knows all of them */
-export const nameRows = (page: Page, topics: WantedTopics): readonly Event[] =>
-  page.rows.map((row) => {
-    const topic = topics.name(row.topicId);
-    if (topic !== undefined) return eventOf(row, topic);
-    throw new PgstreamError("internal", `event ${row.id} is of unknown topic ${row.topicId}`);
-  });
-
 /** What a window that is read by id may span: some ticks, not a segment. */
 const spanMax = 100_000n;
 /** One event in so many is wanted, at least, where reading by id pays. */
@@ -103,6 +97,7 @@ class WindowPages implements Pages {
   /** Where the front's open window ends, once it is known to take more than a page. */
   #windowEnd: WindowEnd | null = null;
   #windowTop: bigint | null = null;
+  #isNear = false;
   /** Whether much of what lies in the way is wanted. */
   #isDense: boolean;
   /** Where to stop, when it is to stop somewhere. */
@@ -135,6 +130,7 @@ class WindowPages implements Pages {
       if (edge === null) return null;
       if ("gap" in edge) return edge;
       this.#windowTop = edge.top;
+      this.#isNear = edge.top === null;
       return await this.#fetchPage(edge.until);
     }
     return await this.#fetchPage(this.#front.window.until);
@@ -194,7 +190,7 @@ class WindowPages implements Pages {
     if (front.window === null) this.#learnDensity(request, page);
     this.#front = page.more ? open : atRest(open);
     if (!page.more) this.#unused = look;
-    return { events: nameRows(page, this.#topics), end: this.#front, gap: [] };
+    return { events: nameRows(page, this.#topics), end: this.#front, gap: [], isNear: this.#isNear };
   }
 
   /**
@@ -240,7 +236,7 @@ class WindowPages implements Pages {
     const purged = await this.#log.purgedTopics(epoch, this.#front.purge, this.#topics.ids());
     const gap = gapOf(purged, this.#front);
     this.#front = { ...this.#front, purge: look.purge };
-    return { events: [], end: this.#front, gap };
+    return { events: [], end: this.#front, gap, isNear: this.#isNear };
   }
 }
 

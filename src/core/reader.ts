@@ -27,11 +27,13 @@ export interface Reader {
    * @throws PgstreamError `epoch_changed`, `database_went_back`, what `onGap` throws, and what the log throws
    */
   readonly next: () => Promise<Batch | null>;
+  /** Whether what was handed out last was of a window that ended at what was then the present. */
+  readonly isNear: () => boolean;
   /**
-   * Goes on from another place. Call it only after `next` answered null.
+   * Goes on from another place. What was read ahead is forgotten.
    * @param until where to stop: from then on `next` answers null there. Null: nowhere.
    */
-  readonly goTo: (cursor: Cursor, until: Snapshot | null) => void;
+  readonly goTo: (cursor: Cursor, until: Snapshot | null) => Promise<void>;
 }
 
 /** What a page left to hand out, and where it ends. */
@@ -50,7 +52,7 @@ class WindowReader implements Reader {
     this.#options = options;
     this.#pages = makePages(log, start, options);
     this.#cursor = start;
-    this.#ahead = { events: [], end: start };
+    this.#ahead = { events: [], end: start, isNear: false };
   }
 
   async next(): Promise<Batch | null> {
@@ -65,10 +67,15 @@ class WindowReader implements Reader {
     return this.#take();
   }
 
-  goTo(cursor: Cursor, until: Snapshot | null): void {
-    this.#cursor = cursor;
-    this.#ahead = { events: [], end: cursor };
+  isNear(): boolean {
+    return this.#ahead.isNear;
+  }
+
+  async goTo(cursor: Cursor, until: Snapshot | null): Promise<void> {
+    await this.#fetched?.catch(() => {});
     this.#fetched = null;
+    this.#cursor = cursor;
+    this.#ahead = { events: [], end: cursor, isNear: false };
     this.#pages.goTo(cursor, until);
   }
 
@@ -95,7 +102,7 @@ class WindowReader implements Reader {
       rest.length === 0 || last === undefined
         ? end
         : inWindow(this.#cursor, end.window?.until ?? end.seen, last.id);
-    this.#ahead = { events: rest, end };
+    this.#ahead = { ...this.#ahead, events: rest, end };
     return { events, cursor: this.#cursor };
   }
 }

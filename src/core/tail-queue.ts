@@ -35,24 +35,32 @@ export interface Membership {
   readonly leave: () => void;
 }
 
+/** What it may hold. */
+interface QueueLimits {
+  readonly eventsMax: number;
+  readonly bytesMax: number;
+}
+
+interface QueueEvents {
+  readonly onEmpty: () => void;
+  readonly onClose: () => void;
+}
+
 const bytesOf = (events: readonly Event[]): number => events.reduce((sum, { json }) => sum + json.length, 0);
 
 export class TailQueue implements Membership {
   readonly member: TailMember;
-  readonly #eventsMax: number;
-  readonly #bytesMax: number;
-  readonly #onClose: (queue: TailQueue) => void;
+  readonly #limits: QueueLimits;
+  readonly #events: QueueEvents;
   readonly #isWanted = new Map<string, boolean>();
   #windows: TailWindow[] = [];
-  #events = 0;
-  #bytes = 0;
+  #held = { events: 0, bytes: 0 };
   #open = true;
 
-  constructor(member: TailMember, eventsMax: number, bytesMax: number, onClose: (queue: TailQueue) => void) {
+  constructor(member: TailMember, limits: QueueLimits, events: QueueEvents) {
     this.member = member;
-    this.#eventsMax = eventsMax;
-    this.#bytesMax = bytesMax;
-    this.#onClose = onClose;
+    this.#limits = limits;
+    this.#events = events;
   }
 
   first(): TailWindow | null {
@@ -62,8 +70,8 @@ export class TailQueue implements Membership {
   drop(): void {
     const window = this.#windows.shift();
     if (window === undefined) return;
-    this.#events -= window.events.length;
-    this.#bytes -= bytesOf(window.events);
+    this.#hold(window.events, -1);
+    if (this.#windows.length === 0) this.#events.onEmpty();
   }
 
   isOpen(): boolean {
@@ -73,7 +81,7 @@ export class TailQueue implements Membership {
   leave(): void {
     this.#open = false;
     this.#windows = [];
-    this.#onClose(this);
+    this.#events.onClose();
   }
 
   /** Puts the member out. */
@@ -84,9 +92,8 @@ export class TailQueue implements Membership {
 
   push(window: TailWindow): void {
     const events = this.#wanted(window.events);
-    this.#events += events.length;
-    this.#bytes += bytesOf(events);
-    if (this.#events > this.#eventsMax || this.#bytes > this.#bytesMax) {
+    this.#hold(events, 1);
+    if (this.#held.events > this.#limits.eventsMax || this.#held.bytes > this.#limits.bytesMax) {
       this.close();
       return;
     }
@@ -103,6 +110,11 @@ export class TailQueue implements Membership {
       this.#windows.push({ ...window, events });
     }
     this.member.onNews();
+  }
+
+  #hold(events: readonly Event[], sign: 1 | -1): void {
+    this.#held.events += sign * events.length;
+    this.#held.bytes += sign * bytesOf(events);
   }
 
   #wanted(events: readonly Event[]): readonly Event[] {

@@ -11,13 +11,12 @@
 import { messageOf } from "./errors.ts";
 import { gapOf } from "./gap.ts";
 import type { Bounds, Epoch, Log, News, Page } from "./log.ts";
-import { nameRows } from "./pages.ts";
 import type { Clock, Logger } from "./ports.ts";
 import { covers, crashSafe, equals, type Snapshot } from "./snapshot.ts";
 import { type Membership, type TailMember, TailQueue, type TailWindow } from "./tail-queue.ts";
 import type { TopicFilter } from "./topic.ts";
 import type { WakeupFlag } from "./wakeup-flag.ts";
-import { makeWantedTopics, type WantedTopics } from "./wanted-topics.ts";
+import { makeWantedTopics, nameRows, type WantedTopics } from "./wanted-topics.ts";
 
 /** Everything that is visible now and not in `since`. */
 export interface LiveRequest {
@@ -103,6 +102,8 @@ export class SharedTail implements Tail {
   #bounds: Bounds = { main: null, late: null };
   #boundedUntil = 0;
   #closedUntil = 0;
+  /** Whether there was a hint that it did not follow yet. */
+  #isPutOff = false;
 
   constructor(ports: TailPorts, options: TailOptions) {
     this.#ports = ports;
@@ -116,7 +117,17 @@ export class SharedTail implements Tail {
     const at = this.#at;
     if (at === null || at.epoch.id !== member.epoch.id || at.purge > member.purge) return null;
     const { lagEventsMax, lagBytesMax } = this.#options;
-    const queue = new TailQueue(member, lagEventsMax, lagBytesMax, (it) => this.#members.delete(it));
+    const limits = { eventsMax: lagEventsMax, bytesMax: lagBytesMax };
+    const queue: TailQueue = new TailQueue(member, limits, {
+      onEmpty: () => {
+        if (this.#isPutOff) wakeups.raise();
+      },
+      onClose: () => {
+        this.#members.delete(queue);
+        // Perhaps it was the only one that all waited for.
+        if (this.#isPutOff) wakeups.raise();
+      },
+    });
     queue.push({ since: at.seen, until: at.seen, purge: at.purge, events: [] });
     this.#members.add(queue);
     this.#want(member.filter);
@@ -168,6 +179,9 @@ export class SharedTail implements Tail {
     const topics = this.#topics;
     const present = [...this.#members];
     if (at === null || present.length === 0) return false;
+    // While all have something to handle, what comes is better read at once, later: in fewer, larger windows.
+    this.#isPutOff = present.every((queue) => queue.first() !== null);
+    if (this.#isPutOff) return false;
     const wanted = topics.ids()?.length;
     const { page, current, news } = await this.#read(at, topics);
     // Everybody left meanwhile, and somebody came at another place.

@@ -1,6 +1,8 @@
 //! Which topics exist, and which of them a subscription wants: learned as events are, by snapshot.
 
-import type { News } from "./log.ts";
+import { PgstreamError } from "./errors.ts";
+import { eventOf, type Event } from "./event.ts";
+import type { News, Page } from "./log.ts";
 import { crashSafe, emptySnapshot, type Snapshot } from "./snapshot.ts";
 import type { TopicFilter } from "./topic.ts";
 
@@ -36,3 +38,11 @@ export const makeWantedTopics = (filter: TopicFilter): WantedTopics => {
     name: (id) => names.get(id),
   };
 };
+
+/** @throws PgstreamError `internal` when a topic is not known: a look behind the page knows all of them */
+export const nameRows = (page: Page, topics: WantedTopics): readonly Event[] =>
+  page.rows.map((row) => {
+    const topic = topics.name(row.topicId);
+    if (topic !== undefined) return eventOf(row, topic);
+    throw new PgstreamError("internal", `event ${row.id} is of unknown topic ${row.topicId}`);
+  });

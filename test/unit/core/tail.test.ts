@@ -283,9 +283,10 @@ describe("the tail", () => {
     expect(await drain(ahead)).toEqual(published);
     arrival.resolve();
     await tail.settle();
+    expect(await drain(first)).toEqual(published.slice(0, 1));
     published.push(database.publish("a"));
     await tail.settle();
-    expect(await drain(first)).toEqual(published);
+    expect(await drain(first)).toEqual(published.slice(1));
     expect(await drain(ahead)).toEqual(published.slice(2));
     for (const follower of [first, ahead]) expect(follower.isTogether()).toBeTrue();
   });
@@ -345,6 +346,30 @@ describe("the tail", () => {
     await tail.settle();
     expect(await drain(slow)).toEqual(expected.slice(-1));
     expect(database.calls).not.toContain("firstPage");
+  });
+
+  test("reads on when one of its members has nothing left, and what came meanwhile in one window", async () => {
+    const database = makeFakeLog();
+    await using tail = openTail(database);
+    const start = await earliest(database);
+    const followers = [tail.follow(start), tail.follow(start)];
+    for (const follower of followers) await drain(follower);
+    await tail.settle();
+    database.publish("a");
+    await tail.settle();
+    database.calls.length = 0;
+    for (let n = 0; n < 3; n += 1) {
+      database.publish("a");
+      await tail.settle();
+    }
+    expect(database.calls).toEqual([]);
+    const [hungry, busy] = followers;
+    const seen = hungry === undefined ? [] : await drain(hungry);
+    for (let n = 0; n < 5; n += 1) await turn();
+    expect(database.calls.filter((call) => call === "live")).toHaveLength(1);
+    if (hungry !== undefined) seen.push(...(await drain(hungry)));
+    expect(seen).toEqual([1n, 2n, 3n, 4n]);
+    expect(busy === undefined ? [] : await drain(busy)).toEqual(seen);
   });
 
   test("leaves a transaction larger than a page to its members", async () => {

@@ -30,6 +30,14 @@ export const inWindow = (cursor: Cursor, until: Snapshot, after: bigint): Cursor
   window: { until, after },
 });
 
+/** Whether two cursors stand at the same place, at rest or in the middle of the same window. */
+export const samePlace = (a: Cursor, b: Cursor): boolean =>
+  a.epoch === b.epoch &&
+  equals(a.seen, b.seen) &&
+  (a.window === null || b.window === null
+    ? a.window === b.window
+    : a.window.after === b.window.after && equals(a.window.until, b.window.until));
+
 /** Whether two cursors at rest stand at the same place: their snapshots see the same. */
 export const sameRest = (a: Cursor, b: Cursor): boolean =>
   a.window === null && b.window === null && a.epoch === b.epoch && equals(a.seen, b.seen);

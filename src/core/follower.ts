@@ -5,10 +5,10 @@
 //! alone: up to what either has seen, since the two need not be one behind the other. Each may have seen a transaction
 //! that the other has not: a tick's snapshot claims more than one that was made crash-safe.
 
-import { type Cursor, inWindow } from "./cursor.ts";
+import { type Cursor, inWindow, samePlace } from "./cursor.ts";
 import type { Log } from "./log.ts";
 import { type Batch, makeReader, type Reader, type ReaderOptions } from "./reader.ts";
-import { covers, equals, type Snapshot, union } from "./snapshot.ts";
+import { covers, type Snapshot, union } from "./snapshot.ts";
 import type { Membership, TailWindow } from "./tail-queue.ts";
 import type { Tail } from "./tail.ts";
 
@@ -86,8 +86,8 @@ class TailFollower implements Follower {
 
   #join(): Membership | null {
     const { filter, epoch, pollIntervalMs } = this.#options;
-    const { seen, purge } = this.#cursor;
-    return this.#ports.tail.join({ filter, epoch, seen, purge, pollIntervalMs, onNews: this.#ports.onNews });
+    const { onNews, tail } = this.#ports;
+    return tail.join({ filter, epoch, cursor: this.#cursor, pollIntervalMs, onNews });
   }
 
   #passOn(batch: Batch): Batch {
@@ -97,12 +97,19 @@ class TailFollower implements Follower {
 
   /** The next batch of the window; null when there is somewhere to go first, or the window is of no use. */
   async #enter(window: TailWindow, membership: Membership): Promise<Batch | null> {
+    const { start, end } = window;
     const { seen } = this.#cursor;
-    if (equals(window.since, seen)) return this.#take(window, membership);
-    if (covers(window.since, seen)) await this.#goTo(window.since);
-    else {
-      membership.drop();
-      if (!covers(seen, window.until)) await this.#goTo(union(seen, window.until));
+    if (this.#taken > 0 || samePlace(start, this.#cursor)) return this.#take(window, membership);
+    if (start.window === null && covers(start.seen, seen)) {
+      await this.#goTo(start.seen);
+      return null;
+    }
+    membership.drop();
+    if (end.window === null && !covers(seen, end.seen)) await this.#goTo(union(seen, end.seen));
+    else if (!samePlace(start, end)) {
+      // The tail is behind. It is not waited for.
+      this.leave();
+      await this.#reader.goTo(this.#cursor, null);
     }
     return null;
   }
@@ -115,16 +122,17 @@ class TailFollower implements Follower {
   #take(window: TailWindow, membership: Membership): Batch | null {
     const events = window.events.slice(this.#taken, this.#taken + this.#options.batchEventsMax);
     this.#taken += events.length;
+    const { end } = window;
     const last = events.at(-1);
     if (last !== undefined && this.#taken < window.events.length) {
-      this.#cursor = inWindow(this.#cursor, window.until, last.id);
+      this.#cursor = inWindow(this.#cursor, end.window?.until ?? end.seen, last.id);
       return { events, cursor: this.#cursor };
     }
     membership.drop();
     this.#taken = 0;
-    const isMark = events.length === 0 && equals(window.until, this.#cursor.seen);
-    const purge = window.purge > this.#cursor.purge ? window.purge : this.#cursor.purge;
-    this.#cursor = { ...this.#cursor, purge, seen: window.until, window: null };
+    const isMark = events.length === 0 && samePlace(window.start, end);
+    const purge = end.purge > this.#cursor.purge ? end.purge : this.#cursor.purge;
+    this.#cursor = { ...end, purge };
     return isMark ? null : { events, cursor: this.#cursor };
   }
 }

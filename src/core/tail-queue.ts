@@ -1,16 +1,15 @@
 //! What one member of the shared tail has yet to take: windows, oldest first, of no more than it may lag behind.
 
+import { type Cursor, samePlace } from "./cursor.ts";
 import type { Event } from "./event.ts";
 import type { Epoch } from "./log.ts";
-import { equals, type Snapshot } from "./snapshot.ts";
 import type { TopicFilter } from "./topic.ts";
 
-/** From `since` to `until`, whole: the events of it that the member wants, ascending by id. */
+/** From one place to another, in one window: the events between them that the member wants, ascending by id. */
 export interface TailWindow {
-  readonly since: Snapshot;
-  readonly until: Snapshot;
-  /** The newest purge that is known at its end; nothing that it removed was missing in the window. */
-  readonly purge: bigint;
+  readonly start: Cursor;
+  /** Nothing that the purges it knows of removed was missing between start and end. */
+  readonly end: Cursor;
   readonly events: readonly Event[];
 }
 
@@ -18,8 +17,8 @@ export interface TailWindow {
 export interface TailMember {
   readonly filter: TopicFilter;
   readonly epoch: Epoch;
-  readonly seen: Snapshot;
-  readonly purge: bigint;
+  /** At rest. */
+  readonly cursor: Cursor;
   readonly pollIntervalMs: number;
   /** Called when there is something to take, and when it has been put out. */
   readonly onNews: () => void;
@@ -103,9 +102,9 @@ export class TailQueue implements Membership {
       last !== undefined &&
       this.#windows.length > 1 &&
       last.events.length === 0 &&
-      equals(last.until, window.since)
+      samePlace(last.end, window.start)
     ) {
-      this.#windows[this.#windows.length - 1] = { ...window, events, since: last.since };
+      this.#windows[this.#windows.length - 1] = { ...window, events, start: last.start };
     } else {
       this.#windows.push({ ...window, events });
     }

@@ -1,84 +1,42 @@
 //! The shared tail: subscriptions of one process that have caught up read the log together.
 //!
-//! It reads window after window, `at → until`, each with its events in one round trip, and hands every window to all
-//! members, each of which takes the windows at its own pace. Whoever lags too far behind is put out, and so is everybody
-//! when anything is out of the ordinary: a window longer than a page, a purge that removed events, another epoch, a lost
-//! connection. Those put out read on alone from their own cursors, where all of that is dealt with: see follower.ts.
+//! It reads window after window and hands each to all members, each of which takes them at its own pace. It reads when one
+//! of them has nothing left: while all are busy, what comes is better read later, in fewer and larger windows. Whoever lags
+//! too far behind is put out, and so is everybody when anything is out of the ordinary: a purge that removed events,
+//! another epoch, a lost connection. Those put out read on alone from their own cursors, where all of that is dealt with:
+//! see follower.ts.
 //!
-//! A window is for those who were members before it was read, since it holds what they wanted. Whoever joined
+//! A window is for those who were members before it was asked for: it was asked for with their topics. Whoever joined
 //! meanwhile gets a mark: a window without events that starts and ends where this one ends.
 
+import type { Cursor } from "./cursor.ts";
 import { messageOf } from "./errors.ts";
-import { gapOf } from "./gap.ts";
-import type { Bounds, Epoch, Log, News, Page } from "./log.ts";
-import type { Clock, Logger } from "./ports.ts";
-import { covers, crashSafe, equals, type Snapshot } from "./snapshot.ts";
+import type { Logger } from "./ports.ts";
 import { type Membership, type TailMember, TailQueue, type TailWindow } from "./tail-queue.ts";
+import { TailReader, type TailReaderOptions, type TailReaderPorts } from "./tail-reader.ts";
 import type { TopicFilter } from "./topic.ts";
 import type { WakeupFlag } from "./wakeup-flag.ts";
-import { makeWantedTopics, nameRows, type WantedTopics } from "./wanted-topics.ts";
-
-/** Everything that is visible now and not in `since`. */
-export interface LiveRequest {
-  readonly since: Snapshot;
-  readonly epoch: Epoch;
-  /** Lower bounds on ids, as of a page. */
-  readonly mainBound: bigint;
-  readonly lateBound: bigint;
-  /** Null: of all topics. */
-  readonly topicIds: readonly number[] | null;
-  readonly topicsSince: Snapshot;
-  /** Whether to ask the server who it is: while a connection lasts it stays the same. */
-  readonly identify: boolean;
-  readonly eventsMax: number;
-  readonly bytesMax: number;
-}
-
-export interface LiveRead {
-  readonly page: Page;
-  /** What the page saw. */
-  readonly current: Snapshot;
-  /** Told by a later statement. */
-  readonly news: News;
-}
-
-/** To the implementer: one round trip. Errors as of {@link Log}. */
-export interface LiveLog {
-  readonly read: (request: LiveRequest) => Promise<LiveRead>;
-}
 
 export interface Tail {
-  /** Null when it cannot be joined now: it is of another epoch, knows of newer purges, or has just failed. */
+  /**
+   * Null when it cannot be joined now: it is of another epoch, knows of newer purges, is in the middle of a window, or has
+   * just failed.
+   */
   readonly join: (member: TailMember) => Membership | null;
 }
 
-export interface TailPorts {
-  readonly log: Pick<Log, "bounds" | "purgedTopics">;
-  readonly live: LiveLog;
+export interface TailPorts extends TailReaderPorts {
   readonly wakeups: WakeupFlag;
-  readonly clock: Clock;
   readonly logger: Logger;
 }
 
-export interface TailOptions {
-  readonly pageEventsMax: number;
-  readonly pageBytesMax: number;
+export interface TailOptions extends TailReaderOptions {
   /** How far a member may lag behind. */
   readonly lagEventsMax: number;
   readonly lagBytesMax: number;
   /** How long nobody may join after it failed. */
   readonly pauseMs: number;
 }
-
-/** Where it stands. A new object for each place, so that a read can tell whether it is still wanted. */
-interface Place {
-  readonly epoch: Epoch;
-  readonly seen: Snapshot;
-  readonly purge: bigint;
-}
-
-/** How long it goes on with the same bounds: they follow the log from segment to segment. */
-const boundsMs = 10_000;
 
 /** With nobody in it, it waits to be joined. */
 const unusedWaitMs = 60_000;
@@ -89,18 +47,25 @@ const anyOf = (filters: readonly TopicFilter[]): TopicFilter => ({
   matches: (name) => filters.some((filter) => filter.matches(name)),
 });
 
+const isWithin = (part: TopicFilter, whole: TopicFilter): boolean =>
+  part.patterns.every((pattern) => whole.patterns.includes(pattern));
+
+const markAt = (place: Cursor): TailWindow => ({ start: place, end: place, events: [] });
+
+/** What it reads, of which epoch and of which topics. */
+interface Reading {
+  readonly epoch: string;
+  readonly filter: TopicFilter;
+  readonly reader: TailReader;
+}
+
 export class SharedTail implements Tail {
   readonly #ports: TailPorts;
   readonly #options: TailOptions;
   readonly #members = new Set<TailQueue>();
-  #at: Place | null = null;
-  /** Everything that anybody wants, and perhaps more: of members that have left. */
-  #filter: TopicFilter = anyOf([]);
-  #topics: WantedTopics = makeWantedTopics(this.#filter);
-  #topicsEpoch: string | null = null;
-  /** Of a place it has been at: weaker than those of where it stands, and good enough to leave out segments. */
-  #bounds: Bounds = { main: null, late: null };
-  #boundedUntil = 0;
+  #reading: Reading | null = null;
+  /** Who gets the window at hand, which may come in several pages. */
+  #audience: ReadonlySet<TailQueue> = new Set();
   #closedUntil = 0;
   /** Whether there was a hint that it did not follow yet. */
   #isPutOff = false;
@@ -113,24 +78,24 @@ export class SharedTail implements Tail {
   join(member: TailMember): Membership | null {
     const { clock, wakeups } = this.#ports;
     if (clock.now() < this.#closedUntil) return null;
-    if (this.#members.size === 0) this.#startAt(member);
-    const at = this.#at;
-    if (at === null || at.epoch.id !== member.epoch.id || at.purge > member.purge) return null;
-    const { lagEventsMax, lagBytesMax } = this.#options;
-    const limits = { eventsMax: lagEventsMax, bytesMax: lagBytesMax };
+    // The first one in decides where it starts.
+    const reading = this.#reading ?? this.#read(member, member.filter, member.cursor);
+    const at = reading.reader.at();
+    if (reading.epoch !== member.epoch.id || at.purge > member.cursor.purge) return null;
+    // In the middle of a window there is no place to go to.
+    if (at.window !== null) return null;
+    const limits = { eventsMax: this.#options.lagEventsMax, bytesMax: this.#options.lagBytesMax };
     const queue: TailQueue = new TailQueue(member, limits, {
       onEmpty: () => {
         if (this.#isPutOff) wakeups.raise();
       },
       onClose: () => {
-        this.#members.delete(queue);
-        // Perhaps it was the only one that all waited for.
-        if (this.#isPutOff) wakeups.raise();
+        this.#leave(queue);
       },
     });
-    queue.push({ since: at.seen, until: at.seen, purge: at.purge, events: [] });
+    queue.push(markAt(at));
     this.#members.add(queue);
-    this.#want(member.filter);
+    this.#reading = reading;
     wakeups.raise();
     return queue;
   }
@@ -153,92 +118,61 @@ export class SharedTail implements Tail {
     this.#disband();
   }
 
-  /** The first one in decides where it stands. */
-  #startAt({ epoch, seen, purge, filter }: TailMember): void {
-    if (this.#topicsEpoch !== epoch.id) this.#topics = makeWantedTopics(this.#filter);
-    this.#topicsEpoch = epoch.id;
-    this.#boundedUntil = 0;
-    this.#at = { epoch, seen, purge };
-    // Topics that only others wanted are not read any more.
-    if (filter.patterns.join() !== this.#filter.patterns.join()) this.#filter = anyOf([]);
+  #read({ epoch }: TailMember, filter: TopicFilter, at: Cursor): Reading {
+    return {
+      epoch: epoch.id,
+      filter,
+      reader: new TailReader(this.#ports, this.#options, { epoch, filter, at }),
+    };
   }
 
-  #want(filter: TopicFilter): void {
-    const known = new Set(this.#filter.patterns);
-    if (filter.patterns.every((pattern) => known.has(pattern))) return;
-    this.#filter = anyOf([this.#filter, filter]);
-    this.#topics = makeWantedTopics(this.#filter);
+  #leave(queue: TailQueue): void {
+    this.#members.delete(queue);
+    if (this.#members.size === 0) this.#reading = null;
+    // Perhaps it was the only one that all waited for.
+    if (this.#isPutOff) this.#ports.wakeups.raise();
   }
 
-  /**
-   * Reads one window. Answers whether to read it again, at once. Behind a window it waits for the next hint: what is
-   * committed after the read gives one.
-   */
+  /** Reads one page. Answers whether to go on at once: behind a live window it waits for the next hint. */
   async #advance(): Promise<boolean> {
-    const at = this.#at;
-    const topics = this.#topics;
-    const present = [...this.#members];
-    if (at === null || present.length === 0) return false;
-    // While all have something to handle, what comes is better read at once, later: in fewer, larger windows.
-    this.#isPutOff = present.every((queue) => queue.first() !== null);
-    if (this.#isPutOff) return false;
-    const wanted = topics.ids()?.length;
-    const { page, current, news } = await this.#read(at, topics);
-    // Everybody left meanwhile, and somebody came at another place.
-    if (this.#at !== at) return true;
-    if (!this.#isOrdinary(at, news, current) || page.more) return this.#disband();
-    topics.learn(news);
-    // The page was not asked for topics that are new.
-    if (topics.ids()?.length !== wanted) return true;
-    if (news.purge > at.purge && (await this.#removedSomething(at, topics))) return this.#disband();
-    if (this.#at !== at) return true;
-    const until = crashSafe(current, at.seen, news.newestXid);
-    if (equals(until, at.seen) && news.purge === at.purge) return false;
-    this.#at = { epoch: at.epoch, seen: until, purge: news.purge };
-    this.#hand({ since: at.seen, until, purge: news.purge, events: nameRows(page, topics) }, present);
-    return false;
-  }
-
-  async #read({ epoch, seen }: Place, topics: WantedTopics): Promise<LiveRead> {
-    const { log, live, clock } = this.#ports;
-    const identify = clock.now() >= this.#boundedUntil;
-    if (identify) {
-      this.#bounds = await log.bounds(epoch, seen);
-      this.#boundedUntil = clock.now() + boundsMs;
+    const [first] = this.#members;
+    if (this.#reading === null || first === undefined) return false;
+    if (this.#reading.reader.at().window === null) {
+      this.#audience = new Set(this.#members);
+      this.#widen(first);
     }
-    const floor = epoch.firstId - 1n;
-    return await live.read({
-      since: seen,
-      epoch,
-      mainBound: this.#bounds.main?.lastId ?? floor,
-      lateBound: this.#bounds.late?.lastId ?? floor,
-      topicIds: topics.ids(),
-      topicsSince: topics.since(),
-      identify,
-      eventsMax: this.#options.pageEventsMax,
-      bytesMax: this.#options.pageBytesMax,
-    });
+    this.#isPutOff = [...this.#members].every((queue) => queue.first() !== null);
+    if (this.#isPutOff) return false;
+    const { reader } = this.#reading;
+    const step = await reader.read();
+    // Everybody left meanwhile, and perhaps somebody else came.
+    if (this.#reading?.reader !== reader) return true;
+    if (step === "odd") this.#disband();
+    if (step === "odd" || step === "nothing") return false;
+    if (step === "again") return true;
+    this.#hand(step);
+    return reader.isBehind();
   }
 
-  #isOrdinary({ epoch, seen }: Place, news: News, current: Snapshot): boolean {
-    return news.epoch.isRunning && news.epoch.newest.id === epoch.id && covers(current, seen);
+  /** Reads what newcomers want, too, from the next window on. */
+  #widen({ member }: TailQueue): void {
+    if (this.#reading === null) return;
+    const { reader, filter } = this.#reading;
+    const wanted = [...this.#members].map((it) => it.member.filter);
+    if (wanted.every((it) => isWithin(it, filter))) return;
+    this.#reading = this.#read(member, anyOf([filter, ...wanted]), reader.at());
   }
 
-  async #removedSomething({ epoch, seen, purge }: Place, topics: WantedTopics): Promise<boolean> {
-    const purged = await this.#ports.log.purgedTopics(epoch, purge, topics.ids());
-    return gapOf(purged, { epoch: epoch.id, purge, seen, window: null }).length > 0;
+  #hand(window: TailWindow): void {
+    for (const queue of this.#members) {
+      if (this.#audience.has(queue)) queue.push(window);
+      else if (window.end.window === null) queue.push(markAt(window.end));
+    }
   }
 
-  #hand(window: TailWindow, present: readonly TailQueue[]): void {
-    const { until, purge } = window;
-    const mark: TailWindow = { since: until, until, purge, events: [] };
-    for (const queue of this.#members) queue.push(present.includes(queue) ? window : mark);
-  }
-
-  /** Puts everybody out; nobody is left to go on for. */
-  #disband(): false {
+  /** Puts everybody out. */
+  #disband(): void {
     for (const queue of this.#members) queue.close();
-    this.#at = null;
-    return false;
+    this.#reading = null;
   }
 }

@@ -2,7 +2,7 @@
 
 import { openClient, type PostgresTarget } from "../adapters/postgres/client.ts";
 import { liveSession, makeLiveLog } from "../adapters/postgres/live-log.ts";
-import { makeLog } from "../adapters/postgres/log.ts";
+import { makeLog, readingSession } from "../adapters/postgres/log.ts";
 import { keepListening } from "../adapters/postgres/wakeups.ts";
 import type { Clock, Logger } from "../core/ports.ts";
 import { SharedTail, type Tail } from "../core/tail.ts";
@@ -47,12 +47,22 @@ const limits = {
 const openTail = ({ target, listens, deadlineMs, clock, logger }: TailOptions): OpenTail => {
   const session = { ...liveSession, statement_timeout: serverTimeout(deadlineMs) };
   const client = openClient(target, { name, deadlineMs, ownConnection: listens, session });
+  // For what is more than a page behind: planned anew each time, as by those who read alone.
+  const reading = openClient(target, {
+    name,
+    deadlineMs,
+    ownConnection: listens,
+    session: { ...readingSession, statement_timeout: serverTimeout(deadlineMs) },
+  });
   const stopped = new AbortController();
-  stopped.signal.addEventListener("abort", () => void client.end(), { once: true });
+  const endBoth = async (): Promise<void> => {
+    await Promise.all([client.end(), reading.end()]);
+  };
+  stopped.signal.addEventListener("abort", () => void endBoth(), { once: true });
   const wakeups = makeWakeupFlag(clock);
   const listeners = new Set<() => void>([wakeups.raise]);
   const tail = new SharedTail(
-    { log: makeLog(client), live: makeLiveLog(client, !listens), wakeups, clock, logger },
+    { log: makeLog(reading), live: makeLiveLog(client, !listens), wakeups, clock, logger },
     limits,
   );
   const onHint = (): void => {
@@ -76,7 +86,7 @@ const openTail = ({ target, listens, deadlineMs, clock, logger }: TailOptions): 
     close: async () => {
       stopped.abort();
       await Promise.all([running, listening]);
-      await client.end();
+      await endBoth();
     },
   };
 };

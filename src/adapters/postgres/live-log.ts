@@ -5,7 +5,7 @@
 //! the planner sees it. It changes with a roll of the log; the connection is then renewed, and old plans go with it.
 
 import { parseSnapshot } from "../../core/snapshot.ts";
-import type { LiveLog, LiveRequest } from "../../core/tail.ts";
+import type { LiveLog, LiveRequest } from "../../core/tail-reader.ts";
 import type { Fragment, PostgresClient, Sql } from "./client.ts";
 import { newsOf, missing, pageOf, refuseStandby } from "./log.ts";
 import { selectLive } from "./select-events.ts";

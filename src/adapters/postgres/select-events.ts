@@ -4,7 +4,7 @@
 import type { EventRow } from "../../core/event.ts";
 import type { PageRequest, WindowEnd } from "../../core/log.ts";
 import { formatSnapshot } from "../../core/snapshot.ts";
-import type { LiveRequest } from "../../core/tail.ts";
+import type { LiveRequest } from "../../core/tail-reader.ts";
 import type { Fragment, Sql } from "./client.ts";
 
 /** An event as it comes; without data when the page was cut in front of it. */

@@ -20,7 +20,7 @@ import {
   type Xid,
   xmin,
 } from "../../../src/core/snapshot.ts";
-import type { LiveLog } from "../../../src/core/tail.ts";
+import type { LiveLog } from "../../../src/core/tail-reader.ts";
 import type { Bound } from "../../../src/core/tick-bounds.ts";
 
 interface Row {

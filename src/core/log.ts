@@ -30,6 +30,11 @@ export interface LookRequest {
   readonly bound: bigint;
   /** Topics made by transactions not visible in it are returned. */
   readonly topicsSince: Snapshot;
+  /**
+   * Whether a tick will be ahead of `since`, most likely: then the newest event is not asked for, which is to be looked
+   * for in all segments behind the bound. A second statement asks for it where it is wanted after all.
+   */
+  readonly expectsTick: boolean;
 }
 
 /** With what a read that starts at a snapshot leaves out segments; each null when no tick is low enough. */
@@ -44,7 +49,10 @@ export interface Bounds {
 export interface News {
   readonly epoch: EpochState;
   readonly current: Snapshot;
-  /** The greatest xid of an event visible in `current`, not below `since.xmax`; null when there is none. */
+  /**
+   * The greatest xid of an event visible in `current`, or committed since, not below `since.xmax`; null when there is
+   * none, or when a look found the tick that it expected.
+   */
   readonly newestXid: Xid | null;
   /** The newest purge announced; 0 when there is none. */
   readonly purge: bigint;

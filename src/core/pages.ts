@@ -5,14 +5,14 @@
 //! id. Whether retention removed something is asked in a later statement than the page, before the page is handed over.
 
 import { atRest, inWindow, type Cursor } from "./cursor.ts";
-import { PgstreamError } from "./errors.ts";
 import type { Event } from "./event.ts";
 import { gapOf, type TopicGap } from "./gap.ts";
 import type { Bounds, Epoch, Log, Look, Page, PageRequest, WindowEnd } from "./log.ts";
-import { covers, crashSafe, equals, lateXids, xmin, type Snapshot } from "./snapshot.ts";
+import { equals, lateXids, xmin, type Snapshot } from "./snapshot.ts";
 import { makeTickBounds, type TickBounds } from "./tick-bounds.ts";
 import type { TopicFilter } from "./topic.ts";
 import { makeWantedTopics, nameRows, type WantedTopics } from "./wanted-topics.ts";
+import { checkEpoch, type WindowEdge, windowEdge } from "./window-edge.ts";
 
 export interface PagesOptions {
   readonly filter: TopicFilter;
@@ -48,36 +48,6 @@ export interface Pages {
   readonly goTo: (cursor: Cursor, until: Snapshot | null) => void;
 }
 
-const checkEpoch = (look: Look, epoch: Epoch): void => {
-  if (look.epoch.isRunning && look.epoch.newest.id === epoch.id) return;
-  throw new PgstreamError(
-    "epoch_changed",
-    "the database is not the one this cursor was taken on: it was promoted, restored or recreated since; look what it lost, then start over with ON_EPOCH_CHANGE=restart",
-    {
-      details: { cursorEpoch: epoch.id, newestEpoch: look.epoch.newest.id, isRunning: look.epoch.isRunning },
-    },
-  );
-};
-
-/** Where a window ends, and an upper bound on its ids where one is known. */
-interface WindowEdge {
-  readonly until: Snapshot;
-  readonly top: bigint | null;
-}
-
-/** Where the window that starts at `since` ends; null when there is nothing to read. */
-const windowEdge = (look: Look, since: Snapshot): WindowEdge | null => {
-  if (!covers(look.current, since)) {
-    throw new PgstreamError(
-      "database_went_back",
-      "the database has not yet seen what this cursor has seen: it was restored from an older image; look what it lost, then start over from earliest",
-    );
-  }
-  if (look.tick !== null) return { until: look.tick, top: look.tickTop };
-  const until = crashSafe(look.current, since, look.newestXid);
-  return equals(until, since) ? null : { until, top: null };
-};
-
 /** What a window that is read by id may span: some ticks, not a segment. */
 const spanMax = 100_000n;
 /** One event in so many is wanted, at least, where reading by id pays. */
@@ -98,6 +68,8 @@ class WindowPages implements Pages {
   #windowEnd: WindowEnd | null = null;
   #windowTop: bigint | null = null;
   #isNear = false;
+  /** Until the first look, as one who has much to catch up on. */
+  #expectsTick = true;
   /** Whether much of what lies in the way is wanted. */
   #isDense: boolean;
   /** Where to stop, when it is to stop somewhere. */
@@ -160,7 +132,15 @@ class WindowPages implements Pages {
     const { epoch } = this.#options;
     if (!this.#hasLooked) this.#learnBounds(await this.#log.bounds(epoch, since));
     const bound = this.#bounds.below(since.xmax);
-    const look = await this.#log.look({ since, epoch, bound, topicsSince: this.#topics.since() });
+    const request = {
+      since,
+      epoch,
+      bound,
+      topicsSince: this.#topics.since(),
+      expectsTick: this.#expectsTick,
+    };
+    const look = await this.#log.look(request);
+    this.#expectsTick = look.tick !== null;
     checkEpoch(look, epoch);
     this.#topics.learn(look);
     this.#hasLooked = true;

@@ -19,7 +19,7 @@ const lookFrom = async (log: Log, epoch: Epoch, since: Snapshot): Promise<Look> 
   const { main } = await log.bounds(epoch, since);
   const floor = epoch.firstId - 1n;
   const bound = main === null || main.lastId < floor ? floor : main.lastId;
-  return await log.look({ since, epoch, bound, topicsSince: emptySnapshot });
+  return await log.look({ since, epoch, bound, topicsSince: emptySnapshot, expectsTick: false });
 };
 
 const positionNow = async (log: Log, epoch: Epoch, since: Snapshot): Promise<Snapshot> => {
@@ -43,7 +43,13 @@ const findBottom = async (log: Log, epoch: Epoch): Promise<Bottom> => {
   // They come in one window with what follows, up to a snapshot that was really taken: the floor was lowered to what
   // was purged, and such an event may have been published long after others that the floor does not see.
   const floor = segments.snapshot;
-  const look = await log.look({ since: floor, epoch, bound: segments.lastId, topicsSince: emptySnapshot });
+  const look = await log.look({
+    since: floor,
+    epoch,
+    bound: segments.lastId,
+    topicsSince: emptySnapshot,
+    expectsTick: true,
+  });
   const until = look.tick ?? crashSafe(look.current, floor, look.newestXid);
   return { earliest: inWindow(beginning, until, segments.lastId), floor };
 };

@@ -53,7 +53,7 @@ export class TailQueue implements Membership {
   readonly #events: QueueEvents;
   readonly #isWanted = new Map<string, boolean>();
   #windows: TailWindow[] = [];
-  #held = { events: 0, bytes: 0 };
+  readonly #held = { events: 0, bytes: 0 };
   #open = true;
 
   constructor(member: TailMember, limits: QueueLimits, events: QueueEvents) {

@@ -124,6 +124,11 @@ test("a catch-up goes from tick to tick, so that no window is long however far b
       sizes.push(page.rows.length);
       return page;
     },
+    nextPage: async (...request: Parameters<ReadBench["log"]["nextPage"]>) => {
+      const page = await bench.log.nextPage(...request);
+      sizes.push(page.rows.length);
+      return page;
+    },
   };
   expect(await (await bench.reader({ log })).read()).toHaveLength(530);
   expect(sizes).toEqual([100, 100, 100, 100, 100, 30]);

@@ -22,7 +22,13 @@ const setup = async () => {
 const everything = async ({ log }: ReadBench): Promise<PageRequest> => {
   const { newest } = await log.epoch();
   const since = newest.snapshot;
-  const { current } = await log.look({ since, epoch: newest, bound: 0n, topicsSince: emptySnapshot });
+  const { current } = await log.look({
+    since,
+    epoch: newest,
+    bound: 0n,
+    topicsSince: emptySnapshot,
+    expectsTick: false,
+  });
   return {
     since,
     until: current,

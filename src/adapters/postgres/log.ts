@@ -28,6 +28,7 @@ import {
   type NewsColumns,
   selectBounds,
   selectLook,
+  selectNewestXid,
 } from "./select-look.ts";
 
 /**
@@ -152,7 +153,9 @@ export const makeLog = (client: PostgresClient): Log => ({
     const [row] = await client.run((sql) => selectLook(sql, request));
     if (row === undefined) return missing();
     refuseStandby(row.standby);
-    return lookOf(row);
+    if (row.tick !== null || !request.expectsTick) return lookOf(row);
+    const [newest] = await client.run((sql) => selectNewestXid(sql, request));
+    return lookOf({ ...row, newest_xid: newest?.newest_xid ?? null });
   },
 
   firstPage: async (request) => pageOf(await client.run((sql) => selectFirstPage(sql, request)), request),

@@ -54,13 +54,23 @@ export const selectBounds = (sql: Sql, epoch: Epoch, since: Snapshot) => sql<Bou
   select ${boundColumns(sql)} from (select) one ${boundRows(sql, epoch, since)}`;
 
 /** xids and snapshots travel as text: the driver need not know their types. */
-/** @param inSegments which segments to look for events in: at least those that hold ids above the bound */
-const newsColumns = (sql: Sql, { since, topicsSince }: NewsRequest, inSegments: Fragment) => sql`
+/**
+ * Qualified in ORDER BY: the bare name would be the output column, the text.
+ * @param inSegments which segments to look for events in: at least those that hold ids above the bound
+ */
+const newestXid = (sql: Sql, since: Snapshot, inSegments: Fragment) => sql`
+    select events.xid::text as newest_xid from pgstream.events
+    where ${inSegments} and xid >= ${String(since.xmax)}::text::xid8
+    order by events.xid desc limit 1`;
+
+const aboveBound = (sql: Sql, bound: bigint) => sql`id > ${bound}`;
+
+export const selectNewestXid = (sql: Sql, { since, bound }: LookRequest) =>
+  sql<{ newest_xid: string }[]>`${newestXid(sql, since, aboveBound(sql, bound))}`;
+
+const newsColumns = (sql: Sql, topicsSince: Snapshot, newest: Fragment) => sql`
     pg_current_snapshot()::text as current,
-    -- Qualified in ORDER BY: the bare name would be the output column, the text.
-    (select events.xid::text from pgstream.events
-     where ${inSegments} and xid >= ${String(since.xmax)}::text::xid8
-     order by events.xid desc limit 1) as newest_xid,
+    ${newest} as newest_xid,
     coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0) as purge,
     (select json_agg(json_build_object('id', t.id, 'name', t.name))::text from (
       select id, name from pgstream.topics where xid >= ${String(topicsSince.xmax)}::text::xid8
@@ -79,26 +89,31 @@ const newestEpoch = (sql: Sql) => sql`(select * from pgstream.epochs order by nu
 
 export const selectNews = (
   sql: Sql,
-  { identify, ...request }: NewsRequest & { readonly identify: boolean },
+  { identify, since, topicsSince }: NewsRequest & { readonly identify: boolean },
   inSegments: Fragment,
 ) => sql<NewsColumns[]>`
-  select ${identify ? epochColumns(sql) : knownEpochColumns(sql)}, ${newsColumns(sql, request, inSegments)}
+  select ${identify ? epochColumns(sql) : knownEpochColumns(sql)}, ${newsColumns(sql, topicsSince, sql`(${newestXid(sql, since, inSegments)})`)}
   from ${newestEpoch(sql)}`;
 
 export const selectLook = (sql: Sql, request: LookRequest) => {
-  const { since, epoch, bound } = request;
+  const { since, epoch, bound, topicsSince, expectsTick } = request;
+  const newest = expectsTick ? sql`null::text` : sql`(${newestXid(sql, since, aboveBound(sql, bound))})`;
   return sql<LookColumns[]>`
   select
-    ${epochColumns(sql)}, ${newsColumns(sql, request, sql`id > ${bound}`)},
+    ${epochColumns(sql)}, ${newsColumns(sql, topicsSince, newest)},
     tick.snapshot as tick,
     tick.top_id as tick_top,
     ${boundColumns(sql)}
   from ${newestEpoch(sql)}
   left join lateral (
     -- The earliest tick that is ahead: it sees all that SINCE sees, and more.
-    select t.snapshot::text, t.top_id from pgstream.ticks t
-    where t.epoch = ${epoch.number} and t.xid >= ${String(since.xmax)}::text::xid8
-      and pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
+    select t.snapshot::text, t.top_id from (
+      -- By way of text: it is then unpacked once, and not for each transaction that runs.
+      select xid, top_id, snapshot::text::pg_snapshot as snapshot from pgstream.ticks
+      where epoch = ${epoch.number} and xid >= ${String(since.xmax)}::text::xid8
+      order by xid offset 0
+    ) t
+    where pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
       and not exists (
         select from pg_snapshot_xip(t.snapshot) x
         where pg_visible_in_snapshot(x, ${formatSnapshot(since)}::text::pg_snapshot))

@@ -239,14 +239,17 @@ const logOf = (database: FakeDatabase): Log => ({
     await Promise.resolve();
     return database.bounds(since);
   },
-  look: async ({ since, bound, topicsSince }): Promise<Look> => {
+  look: async ({ since, bound, topicsSince, expectsTick }): Promise<Look> => {
     await database.called("look");
     const { rows, ticks, topics } = database;
     const tick = ticks.findIndex((it) => it.xid >= since.xmax && isAhead(it.snapshot, since));
     return {
       epoch: { newest: database.newestEpoch(), isRunning: database.isRunning },
       current: database.current(),
-      newestXid: greatest(rows.filter((it) => it.id > bound && it.xid >= since.xmax).map((it) => it.xid)),
+      newestXid:
+        expectsTick && tick !== -1
+          ? null
+          : greatest(rows.filter((it) => it.id > bound && it.xid >= since.xmax).map((it) => it.xid)),
       tick: ticks[tick]?.snapshot ?? null,
       tickTop: ticks[tick]?.topId ?? null,
       bounds: database.bounds(since),
@@ -320,7 +323,7 @@ const liveOf = (database: FakeDatabase, log: Log): LiveLog => ({
     const page = pageOf(database, rows, request);
     await database.called("answer");
     // A later statement: much may happen in between.
-    const news = await log.look({ since, epoch, bound: mainBound, topicsSince });
+    const news = await log.look({ since, epoch, bound: mainBound, topicsSince, expectsTick: false });
     return { page, current, news };
   },
 });

@@ -11,6 +11,7 @@ const learnFrom = async (database: FakeLog, topics: WantedTopics): Promise<numbe
     epoch: database.newestEpoch(),
     bound: 0n,
     topicsSince: topics.since(),
+    expectsTick: false,
   });
   topics.learn(look);
   return look.topics.length;

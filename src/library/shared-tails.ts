@@ -37,9 +37,9 @@ const pingOptions = { name, pingIntervalMs: 5_000, pingDeadlineMs: 5_000 };
 
 /** A page of the tail is smaller than what a member may lag behind, so that one page puts nobody out. */
 const limits = {
-  pageEventsMax: 20_000,
+  pageEventsMax: 5_000,
   pageBytesMax: 8 * 2 ** 20,
-  lagEventsMax: 40_000,
+  lagEventsMax: 20_000,
   lagBytesMax: 16 * 2 ** 20,
   pauseMs: 1_000,
 };

@@ -61,8 +61,8 @@ export interface RunningSubscription extends AsyncDisposable {
 const defaults = {
   pollIntervalMs: 1_000,
   batchEventsMax: 1_000,
-  // A window between two ticks, with room for the batch that crossed the line: then one page holds it.
-  pageEventsMax: 20_000,
+  // About a window between two ticks. Twice as many, read ahead, are what a subscriber holds.
+  pageEventsMax: 10_000,
   pageBytesMax: 16 * 2 ** 20,
   onPurged: "stop",
   onEpochChange: "stop",

@@ -22,13 +22,8 @@ const setup = async () => {
 const everything = async ({ log }: ReadBench): Promise<PageRequest> => {
   const { newest } = await log.epoch();
   const since = newest.snapshot;
-  const { current } = await log.look({
-    since,
-    epoch: newest,
-    bound: 0n,
-    topicsSince: emptySnapshot,
-    expectsTick: false,
-  });
+  const request = { since, epoch: newest, bound: 0n, topicsSince: emptySnapshot, expectsTick: false };
+  const { current } = await log.look(request);
   return {
     since,
     until: current,

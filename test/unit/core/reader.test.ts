@@ -138,6 +138,23 @@ describe("an idle reader", () => {
   });
 });
 
+test("a reader sent elsewhere while a page is on its way forgets that page", async () => {
+  const database = makeFakeLog();
+  const start = await earliest(database);
+  const ids = Array.from({ length: 12 }, () => database.publish("a"));
+  const reader = readerFrom(database, start, { pageEventsMax: 4, batchEventsMax: 4 });
+  const arrival = Promise.withResolvers<void>();
+  database.before = async (call) => {
+    if (call === "nextPage") await arrival.promise;
+  };
+  expect((await reader.next())?.events.map((event) => event.id)).toEqual(ids.slice(0, 4));
+  const moved = reader.goTo(start, null);
+  await settle();
+  arrival.resolve();
+  await moved;
+  expect(await drain(reader)).toEqual(ids);
+});
+
 test("one event heavier than a page comes all the same, alone", async () => {
   const database = makeFakeLog();
   for (let n = 0; n < 3; n += 1) database.publish("a", "x".repeat(500));

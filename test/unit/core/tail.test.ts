@@ -195,6 +195,20 @@ describe("the tail", () => {
     expect(await drain(follower)).toEqual([3n]);
   });
 
+  test("passes over nothing that a purge removed before it was read: its members are told", async () => {
+    const database = makeFakeLog();
+    await using tail = openTail(database);
+    const follower = tail.follow(await earliest(database));
+    await drain(follower);
+    await tail.settle();
+    database.publish("a");
+    database.purge("a", 1n);
+    database.publish("a");
+    await tail.settle();
+    const outcome = await follower.next().catch((error: unknown) => String(error));
+    expect(outcome).toContain("unexpected gap");
+  });
+
   test("asks nothing while nobody is in it", async () => {
     const database = makeFakeLog();
     await using tail = openTail(database);

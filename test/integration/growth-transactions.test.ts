@@ -52,49 +52,59 @@ describe("one transaction of 100,000 events", () => {
   const page = 5_000;
   const options = { pageEventsMax: page, batchEventsMax: 500 };
 
-  beforeEach(async () => {
+  /** @param transactionsPerTick more than one: nobody has ticked behind it */
+  const commitAtOnce = async (transactionsPerTick = 1): Promise<void> => {
     await liveThrough(bench.sql, {
       segments: 1,
       transactionsPerSegment: 1,
       eventsPerTransaction: events,
       topics: 2,
+      transactionsPerTick,
     });
-  });
+  };
 
-  test("comes in pages, each at the same price and none read twice, and is never held as a whole", async () => {
-    await using reader = await openCountedReader(server, bench, options);
-    reader.take();
-    const held = holding();
-    const works: Work[] = [];
-    let read = 0n;
-    await readOn(reader, (batch) => {
-      const done = reader.take();
-      works.push(...done);
-      held.came(done);
-      held.went(batch.events.length);
-      for (const { id } of batch.events) {
-        expect(id).toBe(read + 1n);
-        read = id;
-      }
-      return "go on";
-    });
-    expect(read).toBe(BigInt(events));
-    const pages = works.filter((it) => it.rows === page);
-    expect(pages).toHaveLength(events / page);
-    // A page, a look behind it, and where the window ends.
-    const { statements, rows } = total(works);
-    expect(statements).toBeLessThanOrEqual(2 * pages.length + 10);
-    expect(rows).toBeLessThanOrEqual(events + pages.length + 10);
-    // A page in hand and one on its way.
-    expect(held.max()).toBeLessThanOrEqual(2 * page + 20);
-    const buffers = pages.slice(1).map((it) => it.buffers);
-    console.log(
-      `${statements} statements, ${Math.min(...buffers)} to ${Math.max(...buffers)} buffers a page`,
-    );
-    expect(Math.max(...buffers)).toBeLessThanOrEqual(1.5 * Math.min(...buffers) + 20);
-  });
+  test.each([
+    ["before a tick, which bounds its ids", 1],
+    ["with no tick behind it, found by its xid", 2],
+  ] as const)(
+    "comes in pages, at one price and none read twice, and never as a whole: %s",
+    async (_, perTick) => {
+      await commitAtOnce(perTick);
+      await using reader = await openCountedReader(server, bench, options);
+      reader.take();
+      const held = holding();
+      const works: Work[] = [];
+      let read = 0n;
+      await readOn(reader, (batch) => {
+        const done = reader.take();
+        works.push(...done);
+        held.came(done);
+        held.went(batch.events.length);
+        for (const { id } of batch.events) {
+          expect(id).toBe(read + 1n);
+          read = id;
+        }
+        return "go on";
+      });
+      expect(read).toBe(BigInt(events));
+      const pages = works.filter((it) => it.rows === page);
+      expect(pages).toHaveLength(events / page);
+      // A page, a look behind it, and where the window ends.
+      const { statements, rows } = total(works);
+      expect(statements).toBeLessThanOrEqual(2 * pages.length + 10);
+      expect(rows).toBeLessThanOrEqual(events + pages.length + 10);
+      // A page in hand and one on its way.
+      expect(held.max()).toBeLessThanOrEqual(2 * page + 20);
+      const buffers = pages.slice(1).map((it) => it.buffers);
+      console.log(
+        `${statements} statements, ${Math.min(...buffers)} to ${Math.max(...buffers)} buffers a page`,
+      );
+      expect(Math.max(...buffers)).toBeLessThanOrEqual(1.5 * Math.min(...buffers) + 20);
+    },
+  );
 
   test("is cut by bytes, so that large events are held by the few", async () => {
+    await commitAtOnce();
     const large = bench.session();
     await large`update pgstream.events set data = to_json(repeat('x', 1000)) where id <= 6000`;
     await using reader = await openCountedReader(server, bench, { ...options, pageBytesMax: 200_000 });
@@ -109,6 +119,7 @@ describe("one transaction of 100,000 events", () => {
   });
 
   test("is gone on with in the middle, where the reader stopped, for no more than the rest of it", async () => {
+    await commitAtOnce();
     let last = 0n;
     let stopped: Cursor | null = null;
     {

@@ -113,14 +113,17 @@ create table pgstream.purged_topics (
   primary key (purge_id, topic_id)
 );
 
--- Who published what last. A publisher sends batch n + 1 only when it knows the fate of n, so one row remembers all
--- that its own retries can ask for. Rewritten in place, hence the room for updates within the page.
+-- Who published what last, in which transaction: its events are the answer to a repeat. A publisher sends batch n + 1 only
+-- when it knows the fate of n, so one row remembers all that its own retries can ask for. Rewritten in place, hence the
+-- room for updates within the page.
 create table pgstream.publishers (
   id uuid primary key,
   batch bigint not null,
-  ids bigint[] not null,
+  xid xid8 not null,
+  answer bigint[],
   at timestamptz not null default now()
 ) with (fillfactor = 50);
+comment on column pgstream.publishers.answer is 'The ids that were answered, where some of them are of earlier batches.';
 
 create table pgstream.idempotency_keys (
   topic_id integer not null,
@@ -132,16 +135,25 @@ create table pgstream.idempotency_keys (
 ) with (fillfactor = 50);
 create index idempotency_keys_at on pgstream.idempotency_keys using brin (at) with (autosummarize = on);
 
--- What this server says of itself.
+-- What this server says of itself. The oid of the database is in the path of any of its tables.
 create function pgstream.server_identity(
   out system_identifier bigint, out timeline integer, out database_oid oid, out events_oid oid
-) language sql stable set search_path = pg_catalog, pg_temp as $$
+) language sql set search_path = pg_catalog, pg_temp as $$
   select
     (pg_control_system()).system_identifier,
     ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer,
-    (select oid from pg_database where datname = current_database()),
+    split_part(pg_relation_filepath('pgstream.epochs'), '/', -2)::oid,
     'pgstream.events'::regclass::oid
 $$;
+
+-- The same without a call: a body like this one becomes part of the statement it is used in.
+create function pgstream.is_this_server(epoch pgstream.epochs) returns boolean
+language sql
+return (epoch.system_identifier, epoch.timeline, epoch.database_oid, epoch.events_oid) = (
+  (pg_catalog.pg_control_system()).system_identifier,
+  ('x' operator(pg_catalog.||) pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::integer,
+  pg_catalog.split_part(pg_catalog.pg_relation_filepath('pgstream.epochs'), '/', -2)::oid,
+  'pgstream.events'::regclass::oid);
 
 -- Makes a segment and attaches it, while it is empty: there is nothing to scan. No CHECK of its own: every publish would
 -- read it anew, an eighth of what a small batch costs.

@@ -17,8 +17,7 @@ begin
   perform pg_advisory_xact_lock(1885827956, 2);
   select * into server from pgstream.server_identity();
   select * into newest from pgstream.epochs order by number desc limit 1;
-  if (newest.system_identifier, newest.timeline, newest.database_oid, newest.events_oid)
-     is not distinct from (server.system_identifier, server.timeline, server.database_oid, server.events_oid) then
+  if pgstream.is_this_server(newest) then
     return; -- somebody else was faster
   end if;
   select last_value + is_called::integer into next_id from pgstream.event_ids;
@@ -110,35 +109,68 @@ begin
   return answers;
 end $$;
 
-create function pgstream.topics_must_exist(names text[]) returns void
+-- Makes the topics that do not exist yet, if that is allowed. The ids of all of them, in the order given.
+create function pgstream.make_topics(names text[]) returns integer[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   unknown text[];
   wrong text;
+  ids integer[];
 begin
   unknown := array(select name from unnest(names) name except select t.name from pgstream.topics t where t.name = any(names));
-  if cardinality(unknown) = 0 then
-    return;
-  end if;
   select name into wrong from unnest(unknown) name
     where length(name) > 249 or name !~ '^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$' limit 1;
   if found then
     raise sqlstate 'PS002' using message = format('topic %s is not a name: use letters, digits, "_" and "-", with dots '
       'between tokens, at most 249 characters', quote_literal(left(wrong, 80)));
   end if;
-  if not (select s.create_topics from pgstream.settings s) then
+  if cardinality(unknown) > 0 and not (select s.create_topics from pgstream.settings s) then
     raise sqlstate 'PS003' using message = format('topic %s does not exist, and topics are not created on publishing: '
       'insert it into pgstream.topics or turn CREATE_TOPICS on', quote_literal(unknown[1]));
   end if;
   insert into pgstream.topics (name) select name from unnest(unknown) name order by name on conflict do nothing;
+  ids := array(
+    select t.id from unnest(names) with ordinality n(name, place) join pgstream.topics t on t.name = n.name
+    order by n.place);
+  if cardinality(ids) < cardinality(names) then
+    raise serialization_failure using message =
+      'a topic was created after this transaction took its snapshot: repeat the transaction, or create the topic ahead';
+  end if;
+  return ids;
 end $$;
 
--- Thousands of ids are stored as they are: compressing them took longer than writing them.
-alter table pgstream.publishers alter column ids set storage external;
+-- Takes hold of a batch that does not simply follow the publisher's last one. Null: it is to be published now. Else the ids it
+-- got the first time, if they can still be told: none of its events has been purged, and nothing else was published in its
+-- transaction.
+create function pgstream.place_batch(publisher uuid, batch bigint, size integer) returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  remembered pgstream.publishers;
+  ids bigint[];
+begin
+  if place_batch.batch = 1 then
+    insert into pgstream.publishers (id, batch, xid) values (publisher, 1, pg_current_xact_id()) on conflict do nothing;
+    if found then
+      return null;
+    end if;
+  end if;
+  select * into remembered from pgstream.publishers p where p.id = publisher for update;
+  if remembered.batch = place_batch.batch then
+    ids := coalesce(remembered.answer, array(select e.id from pgstream.events e where e.xid = remembered.xid order by e.id));
+    if cardinality(ids) = size then
+      return ids;
+    end if;
+  end if;
+  raise sqlstate 'PS006' using message = format('batch %s of publisher %s cannot be placed: the last one known is %s%s',
+    batch, publisher, coalesce(remembered.batch, 0), case when ids is not null then ', and its ids cannot be told any more' end);
+end $$;
 
 -- Publishes a batch: one text per column, the values joined by U+001E, which JSON never contains; an empty value is
--- null. With `publisher` and `batch` (1, 2, 3, ...) a repeated batch returns the ids it got the first time.
+-- null. With `publisher` and `batch` (1, 2, 3, ...) a repeated batch returns the ids it got the first time: such a batch has
+-- a transaction to itself.
 -- Returns one id per event, in the order given; the events become visible together or not at all.
+--
+-- A statement in here costs a small batch some 15 us, hence few of them, and plans that are made once.
 create function pgstream.publish_batch(
   topics text,
   data text,
@@ -150,7 +182,8 @@ create function pgstream.publish_batch(
   batch bigint default null,
   notify boolean default true
 ) returns bigint[]
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
   topic_list text[] := string_to_array(topics, E'\x1e');
   data_list text[] := string_to_array(data, E'\x1e');
@@ -159,42 +192,54 @@ declare
   header_list text[] := string_to_array(headers, E'\x1e', '');
   idempotency_list text[] := string_to_array(idempotency_keys, E'\x1e', '');
   size integer := cardinality(topic_list);
-  distinct_topics text[];
-  remembered pgstream.publishers;
+  all_names text := replace(concat(topics, keys, types, idempotency_keys), E'\x1e', '');
+  bytes_max integer;
+  is_same_server boolean;
+  topic_ids integer[];
   originals bigint[];
   own xid8;
   ids bigint[];
-  answer bigint[];
+  answers bigint[];
+  refreshed bigint;
 begin
   if pg_is_in_recovery() then
     raise read_only_sql_transaction using message = 'this server is a standby: publish on the primary';
   end if;
-  perform pgstream.check_batch(replace(concat(topics, keys, types, idempotency_keys), E'\x1e', ''),
-    topic_list, data_list, key_list, type_list, header_list, idempotency_list);
 
   -- 1. Everything that may wait or look things up. Ids are drawn after it: an id drawn before a wait would be
-  --    delivered before the events of whoever was waited for.
+  --    delivered before the events of whoever was waited for. Whether the batch is a repeat comes first: what was published
+  --    is not refused afterwards.
   if publisher is not null then
-    select * into remembered from pgstream.publishers p where p.id = publisher for update;
+    update pgstream.publishers p
+      set batch = publish_batch.batch, xid = pg_current_xact_id(), answer = null, at = now()
+      where p.id = publisher and p.batch = publish_batch.batch - 1;
     if not found then
-      insert into pgstream.publishers (id, batch, ids) values (publisher, 0, '{}') on conflict do nothing;
-      select * into remembered from pgstream.publishers p where p.id = publisher for update;
-    end if;
-    if remembered.batch = publish_batch.batch and publish_batch.batch > 0 then
-      return remembered.ids;
-    elsif remembered.batch is distinct from publish_batch.batch - 1 then
-      raise sqlstate 'PS006' using message = format('batch %s of publisher %s cannot be placed: the last one known is %s',
-        publish_batch.batch, publisher, remembered.batch);
+      ids := pgstream.place_batch(publisher, publish_batch.batch, size);
+      if ids is not null then
+        return ids;
+      end if;
     end if;
   end if;
-  if (select (e.system_identifier, e.timeline, e.database_oid, e.events_oid) from pgstream.epochs e order by e.number desc limit 1)
-     is distinct from
-     (select (i.system_identifier, i.timeline, i.database_oid, i.events_oid) from pgstream.server_identity() i) then
+  select s.event_bytes_max, pgstream.is_this_server(e), array(
+      select t.id from unnest(topic_list) with ordinality n(name, place) join pgstream.topics t on t.name = n.name
+      order by n.place)
+    into bytes_max, is_same_server, topic_ids
+    from pgstream.settings s
+    cross join (select * from pgstream.epochs order by number desc limit 1) e;
+  -- Looked at closely unless it plainly is in order: so short that no single value can be too long.
+  if not coalesce(
+    size > 0 and size = all (array[cardinality(data_list), coalesce(nullif(cardinality(key_list), 0), size), coalesce(nullif(cardinality(type_list), 0), size)])
+    and headers is null and idempotency_keys is null
+    and octet_length(data) <= bytes_max and octet_length(all_names) <= 1024
+    and octet_length(to_json(all_names)::text) = octet_length(all_names) + 2 and strpos(all_names, E'\x7f') = 0, false)
+  then
+    perform pgstream.check_batch(all_names, topic_list, data_list, key_list, type_list, header_list, idempotency_list, bytes_max);
+  end if;
+  if is_same_server is not true then
     perform pgstream.open_epoch();
   end if;
-  distinct_topics := array(select distinct unnest(topic_list));
-  if (select count(*) from pgstream.topics t where t.name = any(distinct_topics)) < cardinality(distinct_topics) then
-    perform pgstream.topics_must_exist(distinct_topics);
+  if cardinality(topic_ids) < size then
+    topic_ids := pgstream.make_topics(topic_list);
   end if;
   if idempotency_keys <> '' then
     originals := pgstream.claim_idempotency_keys(topic_list, idempotency_list, array(
@@ -205,56 +250,54 @@ begin
   -- 2. The xid before any id: a tick's bound relies on it.
   own := pg_current_xact_id();
   -- 3. All ids.
-  if originals is null then
-    ids := array(select nextval('pgstream.event_ids') from generate_series(1, size));
-  else
+  if originals is not null then
     ids := array(
       select case when originals[n] is null then nextval('pgstream.event_ids') end from generate_series(1, size) n);
+  elsif size = 1 then
+    ids := array[nextval('pgstream.event_ids')];
+  else
+    ids := array(select nextval('pgstream.event_ids') from generate_series(1, size));
   end if;
   -- 4. Take in what happened to the partitions since this transaction began.
-  perform pg_relation_size('pgstream.catalog_refresh');
+  refreshed := pg_relation_size('pgstream.catalog_refresh');
   -- 5. The events.
   insert into pgstream.events (xid, id, created_at, topic_id, key, type, headers, data)
-    select own, e.id, now(), t.id, e.key, e.type, e.headers::json, e.data::json
+    select own, e.id, now(), e.topic_id, e.key, e.type, e.headers::json, e.data::json
     from (
-      select unnest(ids), unnest(topic_list), unnest(key_list), unnest(type_list), unnest(header_list), unnest(data_list)
-    ) e(id, topic, key, type, headers, data)
-    join pgstream.topics t on t.name = e.topic
+      select unnest(ids), unnest(topic_ids), unnest(key_list), unnest(type_list), unnest(header_list), unnest(data_list)
+    ) e(id, topic_id, key, type, headers, data)
     where e.id is not null;
 
   -- What becomes visible must survive a crash.
   if current_setting('synchronous_commit') = 'off' then
     perform set_config('synchronous_commit', 'on', true);
   end if;
-  answer := ids;
+  answers := ids;
   if originals is not null then
-    answer := array(
+    answers := array(
       select case when originals[n] < 0 then coalesce(ids[-originals[n]], originals[-originals[n]]) else coalesce(originals[n], ids[n]) end
       from generate_series(1, size) n);
     update pgstream.idempotency_keys k set event_id = e.id
-      from unnest(ids, topic_list, idempotency_list) e(id, topic, key)
-      join pgstream.topics t on t.name = e.topic
-      where k.topic_id = t.id and k.key = e.key and e.id is not null;
-  end if;
-  if publisher is not null then
-    update pgstream.publishers p set batch = publish_batch.batch, ids = answer, at = now() where p.id = publisher;
+      from unnest(ids, topic_ids, idempotency_list) e(id, topic_id, key)
+      where k.topic_id = e.topic_id and k.key = e.key and e.id is not null;
+    update pgstream.publishers p set answer = answers where p.id = publisher;
   end if;
   if notify then
     perform pg_notify('events', case when octet_length(names) <= 7900 then names else '*' end)
-      from array_to_string(distinct_topics, ',') names;
+      from array_to_string(array(select distinct unnest(topic_list)), ',') names;
   end if;
-  return answer;
+  return answers;
 end $$;
 
--- Refuses what must not enter, before anything is locked or written. `names`: all topics, keys, types and idempotency
+-- Refuses what must not enter, before any id is drawn. `names`: all topics, keys, types and idempotency
 -- keys in one text.
 create function pgstream.check_batch(
-  names text, topic_list text[], data_list text[], key_list text[], type_list text[], header_list text[], idempotency_list text[]
+  names text, topic_list text[], data_list text[], key_list text[], type_list text[], header_list text[], idempotency_list text[],
+  bytes_max integer
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   size integer := cardinality(topic_list);
-  bytes_max integer;
   bytes integer;
   name_bytes integer;
 begin
@@ -273,9 +316,8 @@ begin
     raise sqlstate 'PS001' using message = 'topic, key, type and idempotency key take no control characters';
   end if;
   -- unnest() among the columns passes its values on; in FROM it would store them all first.
-  select max(octet_length(d) + coalesce(octet_length(h), 0)), max(greatest(octet_length(k), octet_length(t), octet_length(i))),
-         (select s.event_bytes_max from pgstream.settings s)
-    into bytes, name_bytes, bytes_max
+  select max(octet_length(d) + coalesce(octet_length(h), 0)), max(greatest(octet_length(k), octet_length(t), octet_length(i)))
+    into bytes, name_bytes
     from (select unnest(data_list), unnest(header_list), unnest(key_list), unnest(type_list), unnest(idempotency_list)) u(d, h, k, t, i);
   if name_bytes > 1024
      and exists (select from unnest(key_list || type_list || idempotency_list) value where length(value) > 1024) then

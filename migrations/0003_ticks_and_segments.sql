@@ -21,8 +21,7 @@ begin
     return false;
   end if;
   select * into newest from pgstream.epochs order by number desc limit 1;
-  if (newest.system_identifier, newest.timeline, newest.database_oid, newest.events_oid)
-     is distinct from (select (i.system_identifier, i.timeline, i.database_oid, i.events_oid) from pgstream.server_identity() i) then
+  if pgstream.is_this_server(newest) is not true then
     return false; -- the first publish opens the new epoch
   end if;
   -- In this order, each its own statement: last_id, the snapshot, then the xid and top_id.

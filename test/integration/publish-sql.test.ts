@@ -195,6 +195,33 @@ describe("a publisher's batch", () => {
     expect(await storedIds(a)).toEqual([...rolledBack.repeat, ...committed.first]);
   });
 
+  test("whose ids cannot be told any more is refused: when something else was in its transaction, or some of it is gone", async () => {
+    const { bench, a } = await setup();
+    await using _ = bench;
+    await a`begin`;
+    await publishColumns(a, { publisher, batch: 1 });
+    await publishDraft(a, {});
+    await a`commit`;
+    expect(await stateOf(publishColumns(a, { publisher, batch: 1 }))).toBe("PS006");
+    const batch = { topics: ["t", "t"], publisher, batch: 2 };
+    const [first = 0n] = await publishColumns(a, batch);
+    await a`delete from pgstream.events where id = ${first}`;
+    const before = await rowsOf(a);
+    expect(await stateOf(publishColumns(a, batch))).toBe("PS006");
+    expect(await rowsOf(a)).toEqual(before);
+    expect(await publishColumns(a, { ...batch, batch: 3 })).toHaveLength(2);
+  });
+
+  test("that is repeated is not refused for what was allowed when it was published", async () => {
+    const { bench, a } = await setup();
+    await using _ = bench;
+    const batch = { data: [JSON.stringify("x".repeat(100))], publisher, batch: 1 };
+    const ids = await publishColumns(a, batch);
+    await a`update pgstream.settings set event_bytes_max = 10, create_topics = false`;
+    expect(await publishColumns(a, batch)).toEqual(ids);
+    expect(await stateOf(publishColumns(a, { ...batch, batch: 2 }))).toBe("PS004");
+  });
+
   test("that cannot be placed is refused: one left out, one long past, a publisher that was forgotten", async () => {
     const { bench, a } = await setup();
     await using _ = bench;

@@ -230,8 +230,8 @@ describe("forgetting", () => {
   test("takes publishers that have been silent for a week, unless the server is too young to know", async () => {
     await using log = await openBench();
     await log.sql`
-      insert into pgstream.publishers (id, batch, ids, at)
-      select gen_random_uuid(), 1, '{}', now() - (n || ' days')::interval from generate_series(1, 12) n`;
+      insert into pgstream.publishers (id, batch, xid, at)
+      select gen_random_uuid(), 1, '3', now() - (n || ' days')::interval from generate_series(1, 12) n`;
     await log.sql`update pgstream.settings set idempotency_window = '100 years'`;
     expect(await log.purging.forget(retentionMs, 100)).toBe(0);
     await log.sql`update pgstream.settings set idempotency_window = '1 ms'`;

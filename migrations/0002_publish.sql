@@ -70,7 +70,7 @@ $$;
 
 -- Takes hold of idempotency keys, waiting for whoever holds one in an open transaction. Answers per event: null, it
 -- is new and to be published; positive, the id it was published under; negative, -n: the same as the n-th of this call.
-create function pgstream.claim_idempotency_keys(topic_names text[], keys text[], digests bytea[]) returns bigint[]
+create function pgstream.claim_idempotency_keys(topic_ids integer[], keys text[], digests bytea[]) returns bigint[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   answers bigint[];
@@ -80,11 +80,10 @@ begin
   loop
     -- In the order of the primary key, so that two batches with the same keys never wait for each other in a circle.
     insert into pgstream.idempotency_keys (topic_id, key, digest)
-      select distinct on (t.id, c.key) t.id, c.key, c.digest
-      from unnest(topic_names, keys, digests) with ordinality c(topic, key, digest, n)
-      join pgstream.topics t on t.name = c.topic
+      select distinct on (c.topic_id, c.key) c.topic_id, c.key, c.digest
+      from unnest(topic_ids, keys, digests) with ordinality c(topic_id, key, digest, n)
       where c.key is not null
-      order by t.id, c.key, c.n
+      order by c.topic_id, c.key, c.n
     on conflict do nothing;
     select
       min(c.key) filter (where c.digest <> k.digest),
@@ -95,9 +94,8 @@ begin
       end order by c.n)
     into conflicting, missing, answers
     from (
-      select u.*, t.id as topic_id, min(u.n) over (partition by t.id, u.key) as first_n
-      from unnest(topic_names, keys, digests) with ordinality u(topic, key, digest, n)
-      join pgstream.topics t on t.name = u.topic
+      select u.*, min(u.n) over (partition by u.topic_id, u.key) as first_n
+      from unnest(topic_ids, keys, digests) with ordinality u(topic_id, key, digest, n)
     ) c
     left join pgstream.idempotency_keys k on k.topic_id = c.topic_id and k.key = c.key;
     exit when missing = 0; -- else one expired between the two statements
@@ -166,7 +164,8 @@ begin
 end $$;
 
 -- Publishes a batch: one text per column, the values joined by U+001E, which JSON never contains; an empty value is
--- null. With `publisher` and `batch` (1, 2, 3, ...) a repeated batch returns the ids it got the first time: such a batch has
+-- null. Topics that come again and again need not be repeated: `topic_numbers` then says of each event which of them it is
+-- on, from 1. With `publisher` and `batch` (1, 2, 3, ...) a repeated batch returns the ids it got the first time: such a batch has
 -- a transaction to itself.
 -- Returns one id per event, in the order given; the events become visible together or not at all.
 --
@@ -180,10 +179,10 @@ create function pgstream.publish_batch(
   idempotency_keys text default null,
   publisher uuid default null,
   batch bigint default null,
-  notify boolean default true
+  notify boolean default true,
+  topic_numbers integer[] default null
 ) returns bigint[]
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
   topic_list text[] := string_to_array(topics, E'\x1e');
   data_list text[] := string_to_array(data, E'\x1e');
@@ -191,7 +190,7 @@ declare
   type_list text[] := string_to_array(types, E'\x1e', '');
   header_list text[] := string_to_array(headers, E'\x1e', '');
   idempotency_list text[] := string_to_array(idempotency_keys, E'\x1e', '');
-  size integer := cardinality(topic_list);
+  size integer := cardinality(data_list);
   all_names text := replace(concat(topics, keys, types, idempotency_keys), E'\x1e', '');
   bytes_max integer;
   is_same_server boolean;
@@ -226,23 +225,25 @@ begin
     into bytes_max, is_same_server, topic_ids
     from pgstream.settings s
     cross join (select * from pgstream.epochs order by number desc limit 1) e;
+  topic_numbers := coalesce(topic_numbers, array(select generate_series(1, cardinality(topic_list))));
   -- Looked at closely unless it plainly is in order: so short that no single value can be too long.
   if not coalesce(
-    size > 0 and size = all (array[cardinality(data_list), coalesce(nullif(cardinality(key_list), 0), size), coalesce(nullif(cardinality(type_list), 0), size)])
+    size > 0 and size = all (array[cardinality(topic_numbers), coalesce(nullif(cardinality(key_list), 0), size), coalesce(nullif(cardinality(type_list), 0), size)])
+    and 1 <= all (topic_numbers) and cardinality(topic_list) >= all (topic_numbers)
     and headers is null and idempotency_keys is null
     and octet_length(data) <= bytes_max and octet_length(all_names) <= 1024
     and octet_length(to_json(all_names)::text) = octet_length(all_names) + 2 and strpos(all_names, E'\x7f') = 0, false)
   then
-    perform pgstream.check_batch(all_names, topic_list, data_list, key_list, type_list, header_list, idempotency_list, bytes_max);
+    perform pgstream.check_batch(all_names, topic_list, topic_numbers, data_list, key_list, type_list, header_list, idempotency_list, bytes_max);
   end if;
   if is_same_server is not true then
     perform pgstream.open_epoch();
   end if;
-  if cardinality(topic_ids) < size then
+  if cardinality(topic_ids) < cardinality(topic_list) then
     topic_ids := pgstream.make_topics(topic_list);
   end if;
   if idempotency_keys <> '' then
-    originals := pgstream.claim_idempotency_keys(topic_list, idempotency_list, array(
+    originals := pgstream.claim_idempotency_keys(array(select topic_ids[n] from unnest(topic_numbers) n), idempotency_list, array(
       select sha256(convert_to(concat_ws(E'\x1e', d, coalesce(k, ''), coalesce(t, ''), h), 'UTF8'))
       from unnest(data_list, key_list, type_list, header_list) with ordinality u(d, k, t, h, n) order by n));
   end if;
@@ -262,10 +263,10 @@ begin
   refreshed := pg_relation_size('pgstream.catalog_refresh');
   -- 5. The events.
   insert into pgstream.events (xid, id, created_at, topic_id, key, type, headers, data)
-    select own, e.id, now(), e.topic_id, e.key, e.type, e.headers::json, e.data::json
+    select own, e.id, now(), topic_ids[e.topic_number], e.key, e.type, e.headers::json, e.data::json
     from (
-      select unnest(ids), unnest(topic_ids), unnest(key_list), unnest(type_list), unnest(header_list), unnest(data_list)
-    ) e(id, topic_id, key, type, headers, data)
+      select unnest(ids), unnest(topic_numbers), unnest(key_list), unnest(type_list), unnest(header_list), unnest(data_list)
+    ) e(id, topic_number, key, type, headers, data)
     where e.id is not null;
 
   -- What becomes visible must survive a crash.
@@ -278,8 +279,8 @@ begin
       select case when originals[n] < 0 then coalesce(ids[-originals[n]], originals[-originals[n]]) else coalesce(originals[n], ids[n]) end
       from generate_series(1, size) n);
     update pgstream.idempotency_keys k set event_id = e.id
-      from unnest(ids, topic_ids, idempotency_list) e(id, topic_id, key)
-      where k.topic_id = e.topic_id and k.key = e.key and e.id is not null;
+      from unnest(ids, topic_numbers, idempotency_list) e(id, topic_number, key)
+      where k.topic_id = topic_ids[e.topic_number] and k.key = e.key and e.id is not null;
     update pgstream.publishers p set answer = answers where p.id = publisher;
   end if;
   if notify then
@@ -292,12 +293,12 @@ end $$;
 -- Refuses what must not enter, before any id is drawn. `names`: all topics, keys, types and idempotency
 -- keys in one text.
 create function pgstream.check_batch(
-  names text, topic_list text[], data_list text[], key_list text[], type_list text[], header_list text[], idempotency_list text[],
+  names text, topic_list text[], topic_numbers integer[], data_list text[], key_list text[], type_list text[], header_list text[], idempotency_list text[],
   bytes_max integer
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  size integer := cardinality(topic_list);
+  size integer := cardinality(topic_numbers);
   bytes integer;
   name_bytes integer;
 begin
@@ -306,7 +307,8 @@ begin
      or cardinality(key_list) not in (size, 0)
      or cardinality(type_list) not in (size, 0)
      or cardinality(header_list) not in (size, 0)
-     or cardinality(idempotency_list) not in (size, 0) then
+     or cardinality(idempotency_list) not in (size, 0)
+     or (1 <= all (topic_numbers) and cardinality(topic_list) >= all (topic_numbers)) is not true then
     raise sqlstate 'PS001' using message = 'a batch needs one value per event in every column that is given, and at least one event';
   end if;
   -- Control characters separate values on the wire, and nobody can read them in a log. What JSON has nothing to escape

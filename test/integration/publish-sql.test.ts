@@ -205,7 +205,7 @@ describe("a publisher's batch", () => {
     expect(await stateOf(publishColumns(a, { publisher, batch: 1 }))).toBe("PS006");
     const batch = { topics: ["t", "t"], publisher, batch: 2 };
     const [first = 0n] = await publishColumns(a, batch);
-    await a`delete from pgstream.events where id = ${first}`;
+    await a`delete from pgstream.events where id = ${String(first)}`;
     const before = await rowsOf(a);
     expect(await stateOf(publishColumns(a, batch))).toBe("PS006");
     expect(await rowsOf(a)).toEqual(before);

@@ -10,13 +10,24 @@ import { notify } from "./hints.ts";
 /** Joins the values of a column; JSON never contains it, and names may not. */
 const separator = "\u001E";
 
-type Column = "topic" | "data" | "key" | "type" | "headers" | "idempotencyKey";
+type Column = "data" | "key" | "type" | "headers" | "idempotencyKey";
 
 /** One text per column is the fastest way in through a function; null when no event has a value there. */
 const column = (events: readonly EncodedEvent[], name: Column): string | null =>
   events.some((event) => event[name] !== null)
     ? events.map((event) => event[name] ?? "").join(separator)
     : null;
+
+/** Each topic once, and which of them each event is on, from 1. */
+const topicsOf = (events: readonly EncodedEvent[]) => {
+  const numbers = new Map<string, number>();
+  const perEvent = events.map(({ topic }) => {
+    const number = numbers.get(topic) ?? numbers.size + 1;
+    numbers.set(topic, number);
+    return number;
+  });
+  return { names: new Set(numbers.keys()), numbers: `{${perEvent.join(",")}}` };
+};
 
 /**
  * Of `{1,2,3}`, or of the first one alone where the others follow it without a gap, as they mostly do: thousands of ids
@@ -38,12 +49,13 @@ export const makeEventAppender = (client: PostgresClient, logger: Logger): Event
   };
   return {
     append: async ({ publisher, number, events }) => {
+      const topics = topicsOf(events);
       const rows = await client.run((sql) => {
         const keys = column(events, "idempotencyKey");
         const answer = sql<{ ids: string }[]>`
           select ${keys === null ? shortest(sql, events.length) : sql`ids::text`} as ids
           from pgstream.publish_batch(
-            ${column(events, "topic")}::text,
+            ${[...topics.names].join(separator)}::text,
             ${column(events, "data")}::text,
             ${column(events, "key")}::text,
             ${column(events, "type")}::text,
@@ -51,10 +63,11 @@ export const makeEventAppender = (client: PostgresClient, logger: Logger): Event
             ${keys}::text,
             ${publisher}::uuid,
             ${number}::bigint,
-            false
+            false,
+            ${topics.numbers}::text::integer[]
           ) ids`.execute();
         // Down the same connection, so after the commit and without a round trip. A hint for nothing is harmless.
-        notify(sql, new Set(events.map((event) => event.topic))).catch(onHintLost);
+        notify(sql, topics.names).catch(onHintLost);
         return answer;
       });
       const ids = rows[0]?.ids;

@@ -85,7 +85,10 @@ export interface PageRequest {
   /** Null: of all topics. */
   readonly topicIds: readonly number[] | null;
   readonly eventsMax: number;
-  /** What the page's data may weigh; the first event comes whatever its weight. */
+  /**
+   * What the page's data may weigh. An event that is larger comes alone, perhaps behind a page without events, which only
+   * says that there is more.
+   */
   readonly bytesMax: number;
 }
 

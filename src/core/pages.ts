@@ -184,8 +184,9 @@ class WindowPages implements Pages {
     return top - lateBound <= spanMax ? { late: null, main: top } : null;
   }
 
-  #learnDensity({ top, mainBound }: PageRequest, { rows }: Page): void {
-    if (top === null || this.#options.filter.all) return;
+  #learnDensity({ top, mainBound }: PageRequest, { rows, more }: Page): void {
+    // A page that was cut in front of its first event tells nothing.
+    if (top === null || this.#options.filter.all || (rows.length === 0 && more)) return;
     this.#isDense = BigInt(rows.length) * sparseness > top - mainBound;
   }
 

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:te
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { selectFirstPage } from "../../src/adapters/postgres/select-events.ts";
 import { selectLook } from "../../src/adapters/postgres/select-look.ts";
+import { makeWeighing } from "../../src/adapters/postgres/weighing.ts";
 import type { Log, LookRequest, PageRequest } from "../../src/core/log.ts";
 import { costOf } from "../support/explain.ts";
 import { migrate } from "../support/log-database.ts";
@@ -63,7 +64,7 @@ const recording = (log: Log) => {
 const locksOf = async ({ client }: ReadBench, request: LookRequest | PageRequest): Promise<number> => {
   await client.run((sql) => sql`begin`);
   await client.run(async (sql) => {
-    await ("until" in request ? selectFirstPage(sql, request) : selectLook(sql, request));
+    await ("until" in request ? selectFirstPage(sql, request, makeWeighing()) : selectLook(sql, request));
   });
   const [row] = await client.run(
     (sql) => sql<{ n: number }[]>`
@@ -85,7 +86,7 @@ const costOfLook = async (bench: ReadBench, request: LookRequest): Promise<Cost>
 });
 
 const costOfPage = async (bench: ReadBench, request: PageRequest): Promise<Cost> => ({
-  buffers: (await costOf(bench.client, (sql) => selectFirstPage(sql, request))).buffers,
+  buffers: (await costOf(bench.client, (sql) => selectFirstPage(sql, request, makeWeighing()))).buffers,
   locks: await locksOf(bench, request),
 });
 

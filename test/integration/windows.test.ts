@@ -4,6 +4,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { selectNextPage } from "../../src/adapters/postgres/select-events.ts";
+import { makeWeighing } from "../../src/adapters/postgres/weighing.ts";
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
 import type { PageRequest, WindowEnd } from "../../src/core/log.ts";
 import { emptySnapshot } from "../../src/core/snapshot.ts";
@@ -257,32 +258,6 @@ describe("a reader that stopped in the middle of a window", () => {
 });
 
 describe("pages", () => {
-  test("are cut by bytes, and an event larger than the limit comes alone", async () => {
-    const { bench, a } = await setup();
-    await using _ = bench;
-    const sizes = [10, 5_000, 10, 10, 900, 900, 5_000, 10];
-    const ids: bigint[] = [];
-    for (const size of sizes) ids.push(await publish(a, "t", JSON.stringify("x".repeat(size))));
-    const pages: number[] = [];
-    const counting = {
-      ...bench.log,
-      firstPage: async (request: PageRequest) => {
-        const page = await bench.log.firstPage(request);
-        pages.push(page.rows.length);
-        return page;
-      },
-      nextPage: async (...call: Parameters<ReadBench["log"]["nextPage"]>) => {
-        const page = await bench.log.nextPage(...call);
-        pages.push(page.rows.length);
-        return page;
-      },
-    };
-    const reader = await bench.reader({ log: counting, pageBytesMax: 1_000 });
-    expect(await reader.read()).toEqual(ids);
-    // A page ends with the event that reaches the limit.
-    expect(pages.filter((rows) => rows > 0)).toEqual([2, 4, 1, 1]);
-  });
-
   test("of one transaction of 50,000 events are read by the primary key, none of them anew, statistics or not", async () => {
     const { bench, a } = await setup();
     await using _ = bench;
@@ -297,7 +272,7 @@ describe("pages", () => {
     expect(end).toEqual({ late: null, main: 50_000n });
     for (const statistics of ["without", "with"]) {
       if (statistics === "with") await a`analyze pgstream.events`;
-      const next = await costOf(bench.client, (sql) => selectNextPage(sql, request, end));
+      const next = await costOf(bench.client, (sql) => selectNextPage(sql, request, end, makeWeighing()));
       expect(next.indexes).toEqual(["events_0_pkey"]);
       expect(next.rows).toBe(500);
     }
@@ -326,7 +301,9 @@ describe("pages", () => {
     expect(await resumed.read()).toEqual([...late, ...main]);
     expect(requests.length).toBeGreaterThan(2);
     for (const [request, end] of requests) {
-      expect((await costOf(bench.client, (sql) => selectNextPage(sql, request, end))).rows).toBeLessThan(20);
+      expect(
+        (await costOf(bench.client, (sql) => selectNextPage(sql, request, end, makeWeighing()))).rows,
+      ).toBeLessThan(20);
     }
   }, 30_000);
 });

@@ -38,7 +38,8 @@ export const costOf = async <Rows extends readonly postgres.MaybeRow[]>(
   const plan = (JSON.parse(row?.["QUERY PLAN"] ?? "[]") as readonly { readonly Plan: PlanNode }[])[0]?.Plan;
   if (plan === undefined) throw new Error("no plan");
   const scans = nodesOf(plan).filter(
-    (node) => node["Node Type"].endsWith("Scan") && node["Actual Loops"] > 0,
+    // A subquery's rows have been looked at below it.
+    (node) => /(?<!Subquery )Scan$/.test(node["Node Type"]) && node["Actual Loops"] > 0,
   );
   return {
     buffers: (plan["Shared Hit Blocks"] ?? 0) + (plan["Shared Read Blocks"] ?? 0),

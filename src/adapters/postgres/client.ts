@@ -7,6 +7,7 @@
 import postgres from "postgres";
 
 import { PgstreamError } from "../../core/errors.ts";
+import { makeMomentReader } from "./moment.ts";
 import { connectionErrorOf, databaseErrorOf } from "./sqlstate.ts";
 
 export type Sql = postgres.Sql<{ bigint: bigint }>;
@@ -54,19 +55,13 @@ const endTimeoutSeconds = 2;
 /** JSON as it is written: it is decoded by whoever wants to, and not while rows come in. */
 const rawJson = { to: 114, from: [114], serialize: (text: string) => text, parse: (text: string) => text };
 
-/** Rows of one transaction have the same time: reading it once is cheaper. */
-const momentByText = () => {
-  let last = { text: "", ms: 0 };
-  return {
-    to: 1184,
-    from: [1184],
-    serialize: (date: Date) => date.toISOString(),
-    parse: (text: string): Date => {
-      if (text !== last.text) last = { text, ms: Date.parse(text) };
-      return new Date(last.ms);
-    },
-  };
-};
+/** A time, read once where rows have the same. */
+const moments = () => ({
+  to: 1184,
+  from: [1184],
+  serialize: (date: Date) => date.toISOString(),
+  parse: makeMomentReader(),
+});
 
 /** The driver's options, every one of them spelled out. Also for the listening connection. */
 export const driverOptions = (target: PostgresTarget, options: ClientOptions) => {
@@ -85,7 +80,7 @@ export const driverOptions = (target: PostgresTarget, options: ClientOptions) =>
     prepare: ownConnection,
     onnotice: () => {},
     connection: { application_name: `pgstream ${options.name}`, ...(ownConnection ? options.session : {}) },
-    types: { bigint: postgres.BigInt, json: rawJson, timestamptz: momentByText() },
+    types: { bigint: postgres.BigInt, json: rawJson, timestamptz: moments() },
   };
 };
 

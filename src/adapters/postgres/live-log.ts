@@ -7,15 +7,19 @@
 import { parseSnapshot } from "../../core/snapshot.ts";
 import type { LiveLog, LiveRequest } from "../../core/tail-reader.ts";
 import type { Fragment, PostgresClient, Sql } from "./client.ts";
-import { newsOf, missing, pageOf, refuseStandby } from "./log.ts";
+import { type EventColumns, pageOf } from "./event-columns.ts";
+import { missing, newsOf, refuseStandby } from "./log.ts";
 import { selectLive } from "./select-events.ts";
 import { selectNews } from "./select-look.ts";
+import { makeWeighing } from "./weighing.ts";
 
 /** As of {@link readingSession}, but planned once. */
 export const liveSession = {
   plan_cache_mode: "force_generic_plan",
   enable_bitmapscan: "off",
   enable_seqscan: "off",
+  // The first row of what it reads has to come first.
+  max_parallel_workers_per_gather: "0",
 } as const;
 
 /** Segments are 2^32 ids wide. */
@@ -27,6 +31,7 @@ const fromSegment = (sql: Sql, segment: bigint): Fragment =>
 
 /** @param pooled whether another server may answer each time, unnoticed */
 export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => {
+  const weighing = makeWeighing();
   let known: bigint | null = null;
   return {
     read: async (request: LiveRequest) => {
@@ -34,23 +39,23 @@ export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => 
       const late = (request.lateBound + 1n) >> segmentBits;
       if (known !== null && known !== main) client.renew();
       known = main;
-      const [rows, [news]] = await client.run(
+      const [[first, ...rows], [news]] = await client.run(
         async (sql) =>
           await Promise.all([
-            selectLive(sql, request, { main: fromSegment(sql, main), late: fromSegment(sql, late) }),
+            selectLive(
+              sql,
+              request,
+              { main: fromSegment(sql, main), late: fromSegment(sql, late) },
+              weighing,
+            ),
             selectNews(sql, { ...request, identify: pooled || request.identify }, fromSegment(sql, main)),
           ]),
       );
-      if (news === undefined) return missing();
+      if (first === undefined || news === undefined) return missing();
       refuseStandby(news.standby);
-      return {
-        page: pageOf(
-          rows.filter((row) => row.id !== null),
-          request,
-        ),
-        current: parseSnapshot(rows[0]?.current ?? ""),
-        news: newsOf(news),
-      };
+      const page = pageOf(rows as readonly EventColumns[], request.eventsMax);
+      weighing.learn(page, request);
+      return { page, current: parseSnapshot(first.current ?? ""), news: newsOf(news) };
     },
   };
 };

@@ -4,7 +4,6 @@
 //! segments below the bounds before it opens or locks them.
 
 import { PgstreamError } from "../../core/errors.ts";
-import type { EventRow } from "../../core/event.ts";
 import type {
   Bounds,
   EpochState,
@@ -18,10 +17,11 @@ import type {
 } from "../../core/log.ts";
 import { parseSnapshot } from "../../core/snapshot.ts";
 import type { Bound } from "../../core/tick-bounds.ts";
-import type { PostgresClient } from "./client.ts";
+import type { PostgresClient, Sql } from "./client.ts";
 import { epochColumns } from "./epoch-columns.ts";
+import { type EventColumns, pageOf } from "./event-columns.ts";
 import { makeLogStarts } from "./log-starts.ts";
-import { type EventColumns, selectFirstPage, selectNextPage, selectWindowEnd } from "./select-events.ts";
+import { selectFirstPage, selectNextPage, selectWindowEnd } from "./select-events.ts";
 import {
   type BoundColumns,
   type LookColumns,
@@ -30,6 +30,7 @@ import {
   selectLook,
   selectNewestXid,
 } from "./select-look.ts";
+import { makeWeighing } from "./weighing.ts";
 
 /**
  * Settings of a session that reads. Everything it asks for has its index, and tables may be so new that they have no
@@ -76,16 +77,6 @@ export const missing = (): never => {
   throw new PgstreamError("not_migrated", "the log has no epoch: run the migrator");
 };
 
-export const pageOf = (
-  columns: readonly EventColumns[],
-  { eventsMax }: Pick<PageRequest, "eventsMax">,
-): Page => {
-  const cut = columns.findIndex(({ data }) => data === null);
-  const whole = cut === -1 ? columns : columns.slice(0, cut);
-  // None of them lacks its data.
-  return { rows: whole as readonly EventRow[], more: cut !== -1 || columns.length === eventsMax };
-};
-
 const purgedOf = (row: PurgedColumns): PurgedTopic => ({
   purge: row.purge,
   topic: row.topic,
@@ -127,50 +118,60 @@ const epochOf = (row: EpochColumns): EpochState => ({
   isRunning: row.running,
 });
 
-export const makeLog = (client: PostgresClient): Log => ({
-  epoch: async () => {
-    const [row] = await client.run(
-      (sql) => sql<EpochColumns[]>`
+export const makeLog = (client: PostgresClient): Log => {
+  const weighing = makeWeighing();
+  const pageBy = async (
+    request: PageRequest,
+    select: (sql: Sql) => PromiseLike<EventColumns[]>,
+  ): Promise<Page> => {
+    const page = pageOf(await client.run(select), request.eventsMax);
+    weighing.learn(page, request);
+    return page;
+  };
+  return {
+    epoch: async () => {
+      const [row] = await client.run(
+        (sql) => sql<EpochColumns[]>`
         select ${epochColumns(sql)}
         from pgstream.epochs e order by e.number desc limit 1`,
-    );
-    if (row === undefined) return missing();
-    refuseStandby(row.standby);
-    return epochOf(row);
-  },
+      );
+      if (row === undefined) return missing();
+      refuseStandby(row.standby);
+      return epochOf(row);
+    },
 
-  knowsEpoch: async (id) => {
-    const rows = await client.run((sql) => sql`select from pgstream.epochs where id = ${id}::uuid`);
-    return rows.length > 0;
-  },
+    knowsEpoch: async (id) => {
+      const rows = await client.run((sql) => sql`select from pgstream.epochs where id = ${id}::uuid`);
+      return rows.length > 0;
+    },
 
-  bounds: async (epoch, since) => {
-    const [row] = await client.run((sql) => selectBounds(sql, epoch, since));
-    return row === undefined ? { main: null, late: null } : boundsOf(row);
-  },
+    bounds: async (epoch, since) => {
+      const [row] = await client.run((sql) => selectBounds(sql, epoch, since));
+      return row === undefined ? { main: null, late: null } : boundsOf(row);
+    },
 
-  look: async (request: LookRequest) => {
-    const [row] = await client.run((sql) => selectLook(sql, request));
-    if (row === undefined) return missing();
-    refuseStandby(row.standby);
-    if (row.tick !== null || !request.expectsTick) return lookOf(row);
-    const [newest] = await client.run((sql) => selectNewestXid(sql, request));
-    return lookOf({ ...row, newest_xid: newest?.newest_xid ?? null });
-  },
+    look: async (request: LookRequest) => {
+      const [row] = await client.run((sql) => selectLook(sql, request));
+      if (row === undefined) return missing();
+      refuseStandby(row.standby);
+      if (row.tick !== null || !request.expectsTick) return lookOf(row);
+      const [newest] = await client.run((sql) => selectNewestXid(sql, request));
+      return lookOf({ ...row, newest_xid: newest?.newest_xid ?? null });
+    },
 
-  firstPage: async (request) => pageOf(await client.run((sql) => selectFirstPage(sql, request)), request),
+    firstPage: async (request) => await pageBy(request, (sql) => selectFirstPage(sql, request, weighing)),
 
-  windowEnd: async (request) => {
-    const [row] = await client.run((sql) => selectWindowEnd(sql, request));
-    return row ?? { late: null, main: null };
-  },
+    windowEnd: async (request) => {
+      const [row] = await client.run((sql) => selectWindowEnd(sql, request));
+      return row ?? { late: null, main: null };
+    },
 
-  nextPage: async (request, end) =>
-    pageOf(await client.run((sql) => selectNextPage(sql, request, end)), request),
+    nextPage: async (request, end) =>
+      await pageBy(request, (sql) => selectNextPage(sql, request, end, weighing)),
 
-  purgedTopics: async (epoch, purge, topicIds) => {
-    const rows = await client.run(
-      (sql) => sql<PurgedColumns[]>`
+    purgedTopics: async (epoch, purge, topicIds) => {
+      const rows = await client.run(
+        (sql) => sql<PurgedColumns[]>`
         select p.id as purge, t.name as topic, g.events, g.first_xid::text as first_xid, g.last_xid::text as last_xid,
           p.first_id, p.last_id, p.floor::text as floor, p.done_at is not null as done
         from pgstream.purges p
@@ -179,9 +180,10 @@ export const makeLog = (client: PostgresClient): Log => ({
         where p.epoch = ${epoch.number} and p.id > ${purge}
           ${topicIds === null ? sql`` : sql`and g.topic_id = any(${`{${topicIds.join(",")}}`}::text::integer[])`}
         order by p.id`,
-    );
-    return rows.map(purgedOf);
-  },
+      );
+      return rows.map(purgedOf);
+    },
 
-  starts: makeLogStarts(client),
-});
+    starts: makeLogStarts(client),
+  };
+};

@@ -1,14 +1,12 @@
-//! The three ways of reading a window. In each, a page whose data weigh too much is cut: the rows behind the cut come
+//! The three ways of reading a window. In each, a page whose data weigh too much is cut: what is behind the cut comes
 //! without data, so that the caller knows that there is more.
 
-import type { EventRow } from "../../core/event.ts";
 import type { PageRequest, WindowEnd } from "../../core/log.ts";
 import { formatSnapshot } from "../../core/snapshot.ts";
 import type { LiveRequest } from "../../core/tail-reader.ts";
 import type { Fragment, Sql } from "./client.ts";
-
-/** An event as it comes; without data when the page was cut in front of it. */
-export type EventColumns = Omit<EventRow, "data"> & { readonly data: string | null };
+import { aboutColumn, type EventColumns } from "./event-columns.ts";
+import type { Weighing } from "./weighing.ts";
 
 const wanted = (sql: Sql, topicIds: readonly number[] | null) =>
   topicIds === null ? sql`` : sql`and topic_id = any(${`{${topicIds.join(",")}}`}::text::integer[])`;
@@ -37,21 +35,16 @@ const windowByXid = (sql: Sql, request: PageRequest) =>
     ? mainByXid(sql, request)
     : sql`${lateByXid(sql, request)} union all ${mainByXid(sql, request)}`;
 
-/**
- * The outer columns of a page, over a subquery \`page\` in the order of ids, under the names of an EventRow. Only what is
- * compressed has to be unpacked to be weighed.
- */
-const weighed = (sql: Sql, bytesMax: number) => sql`
-  select page.id, page.topic_id as "topicId", page.created_at as "createdAt", page.key, page.type,
-    page.headers,
-    case when coalesce(
-      sum(case when pg_column_compression(page.data) is null then pg_column_size(page.data)
-          else octet_length(page.data::text) end)
-        over (order by page.id rows between unbounded preceding and 1 preceding), 0) < ${bytesMax}
-      then page.data end as data`;
+/** Over a subquery `page` in the order of ids. */
+const pageColumns = (
+  sql: Sql,
+  request: Pick<PageRequest, "eventsMax" | "bytesMax">,
+  weighing: Weighing,
+) => sql`
+  page.id, ${aboutColumn(sql)}, ${weighing.dataColumn(sql, request)}`;
 
-export const selectFirstPage = (sql: Sql, request: PageRequest) => sql<EventColumns[]>`
-  ${weighed(sql, request.bytesMax)}
+export const selectFirstPage = (sql: Sql, request: PageRequest, weighing: Weighing) => sql<EventColumns[]>`
+  select ${pageColumns(sql, request, weighing)}
   from (select * from (${windowByXid(sql, request)}) w order by w.id limit ${request.eventsMax}) page
   order by page.id`;
 
@@ -73,12 +66,12 @@ const windowById = (sql: Sql, request: PageRequest, after: bigint, end: bigint |
  * Two stretches of ids: up to where the late commits end, and from where the main part begins. What lies between them may
  * be all that happened while a transaction was open, and is not walked through.
  */
-export const selectNextPage = (sql: Sql, request: PageRequest, end: WindowEnd) => {
-  const { after, mainBound, eventsMax, bytesMax } = request;
+export const selectNextPage = (sql: Sql, request: PageRequest, end: WindowEnd, weighing: Weighing) => {
+  const { after, mainBound, eventsMax } = request;
   const main = windowById(sql, request, greatest(after, mainBound, end.late), end.main);
   const late = windowById(sql, request, after, end.late);
   return sql<EventColumns[]>`
-    ${weighed(sql, bytesMax)}
+    select ${pageColumns(sql, request, weighing)}
     from (
       select * from (${end.late !== null && end.late > after ? sql`${late} union all ${main}` : main}) w
       order by w.id limit ${eventsMax}
@@ -86,13 +79,14 @@ export const selectNextPage = (sql: Sql, request: PageRequest, end: WindowEnd) =
     order by page.id`;
 };
 
-/** Row by row as a page; the first one, which is there even when nothing is new, says what the statement saw. */
-export interface LiveColumns extends EventColumns {
+/** The first one says what the statement saw, and is no event; then row by row as a page. */
+export interface LiveColumns extends Omit<EventColumns, "id"> {
+  readonly id: bigint | null;
   readonly current: string | null;
 }
 
 /** Which segments to look for events in, for the two parts of a window. */
-interface Segments {
+export interface LiveSegments {
   readonly main: Fragment;
   readonly late: Fragment;
 }
@@ -106,9 +100,11 @@ const greatestXid = String(2n ** 64n - 1n);
  */
 export const selectLive = (
   sql: Sql,
-  { since, topicIds, eventsMax, bytesMax }: LiveRequest,
-  { main, late }: Segments,
+  request: LiveRequest,
+  { main, late }: LiveSegments,
+  weighing: Weighing,
 ) => {
+  const { since, topicIds, eventsMax } = request;
   const mainPart = sql`
     select ${columns(sql)} from pgstream.events
     where ${main} and xid >= ${String(since.xmax)}::text::xid8 and xid <= ${greatestXid}::text::xid8
@@ -120,9 +116,11 @@ export const selectLive = (
       where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted(sql, topicIds)}`;
   const both = since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;
   return sql<LiveColumns[]>`
-    ${weighed(sql, bytesMax)},
-      case when row_number() over (order by page.id) = 1 then pg_current_snapshot()::text end as current
-    from (select) one
-    left join (select * from (${both} offset 0) w order by w.id limit ${eventsMax}) page on true
-    order by page.id`;
+    select null as id, null as about, null as data, pg_current_snapshot()::text as current
+    union all
+    select * from (
+      select ${pageColumns(sql, request, weighing)}, null
+      from (select * from (${both} offset 0) w order by w.id limit ${eventsMax}) page
+      order by page.id
+    ) page`;
 };

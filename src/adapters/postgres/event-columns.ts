@@ -1,0 +1,47 @@
+//! Events as they travel: few columns, since each costs the driver as much as a short text of its own. What is not data
+//! comes as one text, its values joined by what none of them can hold.
+
+import type { EventRow } from "../../core/event.ts";
+import type { Page } from "../../core/log.ts";
+import type { Sql } from "./client.ts";
+import { makeMomentReader } from "./moment.ts";
+
+export interface EventColumns {
+  readonly id: bigint;
+  /** Topic, time, key, type and headers. */
+  readonly about: string;
+  /** Null: the page was cut in front of it. */
+  readonly data: string | null;
+}
+
+/** Of a row `page` of pgstream.events. */
+export const aboutColumn = (sql: Sql) => sql`
+  concat(page.topic_id, chr(30), page.created_at, chr(30), page.key, chr(30), page.type, chr(30), page.headers) as about`;
+
+const separator = "\u001E";
+
+const momentOf = makeMomentReader();
+
+const orNull = (text: string | undefined): string | null => (text === undefined || text === "" ? null : text);
+
+const rowOf = (id: bigint, about: string, data: string): EventRow => {
+  const [topicId, createdAt = "", key, type, headers] = about.split(separator);
+  return {
+    id,
+    topicId: Number(topicId),
+    createdAt: momentOf(createdAt),
+    key: orNull(key),
+    type: orNull(type),
+    headers: orNull(headers),
+    data,
+  };
+};
+
+export const pageOf = (columns: readonly EventColumns[], eventsMax: number): Page => {
+  const rows: EventRow[] = [];
+  for (const { id, about, data } of columns) {
+    if (data === null) return { rows, more: true };
+    rows.push(rowOf(id, about, data));
+  }
+  return { rows, more: columns.length === eventsMax };
+};

@@ -1,0 +1,64 @@
+//! Pages are bounded in bytes, whether their events have to be weighed or are plainly small.
+
+import { describe, expect, test } from "bun:test";
+
+import type { Log, Page } from "../../src/core/log.ts";
+import { openReadBench, publish, type ReadBench } from "../support/read-bench.ts";
+import { makeRandom } from "../support/seed.ts";
+
+/** The log, and what each of its pages held. */
+const watched = ({ log }: ReadBench) => {
+  const pages: Page[] = [];
+  const seen = (page: Page): Page => {
+    pages.push(page);
+    return page;
+  };
+  const watching: Log = {
+    ...log,
+    firstPage: async (request) => seen(await log.firstPage(request)),
+    nextPage: async (request, end) => seen(await log.nextPage(request, end)),
+  };
+  return { log: watching, pages };
+};
+
+const setup = async () => {
+  const bench = await openReadBench();
+  return { bench, a: bench.session(), ...watched(bench) };
+};
+
+const textOf = (size: number): string => JSON.stringify("x".repeat(size));
+
+describe("a page", () => {
+  test("is cut by bytes, and an event larger than the limit comes alone", async () => {
+    const { bench, a, log, pages } = await setup();
+    await using _ = bench;
+    const ids: bigint[] = [];
+    for (const size of [10, 5_000, 10, 10, 900, 900, 5_000, 10])
+      ids.push(await publish(a, "t", textOf(size)));
+    const reader = await bench.reader({ log, pageEventsMax: 50, pageBytesMax: 1_000 });
+    expect(await reader.read()).toEqual(ids);
+    // Up to the first that is larger than its share; then each ends with the event that reaches the limit.
+    expect(pages.map(({ rows }) => rows.length).filter((rows) => rows > 0)).toEqual([1, 1, 4, 1, 1]);
+  });
+
+  test("holds no more than its bytes and one event, whatever comes after what, compressed or not", async () => {
+    const { bench, a, log, pages } = await setup();
+    await using _ = bench;
+    const random = makeRandom("sizes");
+    const noise = (size: number): string =>
+      JSON.stringify(Array.from({ length: size / 8 }, () => random.integer(0, 1e7)));
+    const sizes = Array.from({ length: 300 }, () =>
+      random.pick([5, 20, 90, 90, 90, 110, 400, 3_000, 40_000]),
+    );
+    const ids: bigint[] = [];
+    for (const size of sizes) ids.push(await publish(a, "t", random.pick([textOf, noise])(size)));
+    const pageBytesMax = 2_000;
+    const reader = await bench.reader({ log, pageEventsMax: 20, batchEventsMax: 7, pageBytesMax });
+    expect(await reader.read()).toEqual(ids);
+    for (const { rows } of pages) {
+      const bytes = rows.slice(0, -1).reduce((sum, { data }) => sum + data.length, 0);
+      expect(bytes).toBeLessThan(pageBytesMax);
+    }
+    expect(Math.max(...pages.map(({ rows }) => rows.length))).toBeGreaterThan(5);
+  });
+});

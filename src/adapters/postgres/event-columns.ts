@@ -14,9 +14,9 @@ export interface EventColumns {
   readonly data: string | null;
 }
 
-/** Of a row `page` of pgstream.events. */
+/** Of a row `page` of pgstream.events. What may be missing is empty; headers, last of all, may be missing altogether. */
 export const aboutColumn = (sql: Sql) => sql`
-  concat(page.topic_id, chr(30), page.created_at, chr(30), page.key, chr(30), page.type, chr(30), page.headers) as about`;
+  concat_ws(chr(30), page.topic_id, page.created_at, coalesce(page.key, ''), coalesce(page.type, ''), page.headers) as about`;
 
 const separator = "\u001E";
 

@@ -35,18 +35,18 @@ const windowByXid = (sql: Sql, request: PageRequest) =>
     ? mainByXid(sql, request)
     : sql`${lateByXid(sql, request)} union all ${mainByXid(sql, request)}`;
 
-/** Over a subquery `page` in the order of ids. */
-const pageColumns = (
+/** The first of the rows that are wanted, as they travel. */
+const pageFrom = (
   sql: Sql,
+  rows: Fragment,
   request: Pick<PageRequest, "eventsMax" | "bytesMax">,
   weighing: Weighing,
 ) => sql`
-  page.id, ${aboutColumn(sql)}, ${weighing.dataColumn(sql, request)}`;
+  select page.id, ${aboutColumn(sql)}, ${weighing.dataColumn(sql, request)}
+  from (${rows}) page order by page.id limit ${request.eventsMax}`;
 
-export const selectFirstPage = (sql: Sql, request: PageRequest, weighing: Weighing) => sql<EventColumns[]>`
-  select ${pageColumns(sql, request, weighing)}
-  from (select * from (${windowByXid(sql, request)}) w order by w.id limit ${request.eventsMax}) page
-  order by page.id`;
+export const selectFirstPage = (sql: Sql, request: PageRequest, weighing: Weighing) =>
+  sql<EventColumns[]>`${pageFrom(sql, windowByXid(sql, request), request, weighing)}`;
 
 /** `offset 0` keeps the planner from looking for the greatest id by walking backwards from the end of the log. */
 export const selectWindowEnd = (sql: Sql, request: PageRequest) => sql<WindowEnd[]>`
@@ -67,16 +67,11 @@ const windowById = (sql: Sql, request: PageRequest, after: bigint, end: bigint |
  * be all that happened while a transaction was open, and is not walked through.
  */
 export const selectNextPage = (sql: Sql, request: PageRequest, end: WindowEnd, weighing: Weighing) => {
-  const { after, mainBound, eventsMax } = request;
+  const { after, mainBound } = request;
   const main = windowById(sql, request, greatest(after, mainBound, end.late), end.main);
   const late = windowById(sql, request, after, end.late);
-  return sql<EventColumns[]>`
-    select ${pageColumns(sql, request, weighing)}
-    from (
-      select * from (${end.late !== null && end.late > after ? sql`${late} union all ${main}` : main}) w
-      order by w.id limit ${eventsMax}
-    ) page
-    order by page.id`;
+  const rows = end.late !== null && end.late > after ? sql`${late} union all ${main}` : main;
+  return sql<EventColumns[]>`${pageFrom(sql, rows, request, weighing)}`;
 };
 
 /** The first one says what the statement saw, and is no event; then row by row as a page. */
@@ -104,7 +99,7 @@ export const selectLive = (
   { main, late }: LiveSegments,
   weighing: Weighing,
 ) => {
-  const { since, topicIds, eventsMax } = request;
+  const { since, topicIds } = request;
   const mainPart = sql`
     select ${columns(sql)} from pgstream.events
     where ${main} and xid >= ${String(since.xmax)}::text::xid8 and xid <= ${greatestXid}::text::xid8
@@ -118,9 +113,5 @@ export const selectLive = (
   return sql<LiveColumns[]>`
     select null as id, null as about, null as data, pg_current_snapshot()::text as current
     union all
-    select * from (
-      select ${pageColumns(sql, request, weighing)}, null
-      from (select * from (${both} offset 0) w order by w.id limit ${eventsMax}) page
-      order by page.id
-    ) page`;
+    select *, null from (${pageFrom(sql, sql`${both} offset 0`, request, weighing)}) page`;
 };

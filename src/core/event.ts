@@ -56,7 +56,7 @@ export interface EventRow {
 
 /** Gives a row the name of its topic, and decodes it no earlier than asked. */
 export const eventOf = (row: EventRow, topic: string): Event => {
-  let decoded: { readonly data: Json } | undefined;
+  let decoded: Json | undefined;
   return {
     id: row.id,
     topic,
@@ -66,8 +66,9 @@ export const eventOf = (row: EventRow, topic: string): Event => {
     createdAt: row.createdAt,
     json: row.data,
     get data() {
-      decoded ??= { data: JSON.parse(row.data) as Json };
-      return decoded.data;
+      // JSON is never undefined.
+      if (decoded === undefined) decoded = JSON.parse(row.data) as Json;
+      return decoded;
     },
   };
 };

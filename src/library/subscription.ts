@@ -60,7 +60,7 @@ export interface RunningSubscription extends AsyncDisposable {
 
 const defaults = {
   pollIntervalMs: 1_000,
-  batchEventsMax: 1_000,
+  batchEventsMax: 2_000,
   // About a window between two ticks. Twice as many, read ahead, are what a subscriber holds.
   pageEventsMax: 10_000,
   pageBytesMax: 16 * 2 ** 20,

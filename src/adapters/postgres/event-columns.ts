@@ -25,14 +25,14 @@ const momentOf = makeMomentReader();
 const orNull = (text: string | undefined): string | null => (text === undefined || text === "" ? null : text);
 
 const rowOf = (id: bigint, about: string, data: string): EventRow => {
-  const [topicId, createdAt = "", key, type, headers] = about.split(separator);
+  const values = about.split(separator);
   return {
     id,
-    topicId: Number(topicId),
-    createdAt: momentOf(createdAt),
-    key: orNull(key),
-    type: orNull(type),
-    headers: orNull(headers),
+    topicId: Number(values[0]),
+    createdAt: momentOf(values[1] ?? ""),
+    key: orNull(values[2]),
+    type: orNull(values[3]),
+    headers: values[4] ?? null,
     data,
   };
 };

@@ -41,7 +41,8 @@ interface QueueLimits {
 }
 
 interface QueueEvents {
-  readonly onEmpty: () => void;
+  /** It has one less to take. */
+  readonly onDrop: () => void;
   readonly onClose: () => void;
 }
 
@@ -66,11 +67,16 @@ export class TailQueue implements Membership {
     return this.#windows[0] ?? null;
   }
 
+  /** How many it has to take. */
+  waiting(): number {
+    return this.#windows.length;
+  }
+
   drop(): void {
     const window = this.#windows.shift();
     if (window === undefined) return;
     this.#hold(window.events, -1);
-    if (this.#windows.length === 0) this.#events.onEmpty();
+    this.#events.onDrop();
   }
 
   isOpen(): boolean {
@@ -97,11 +103,13 @@ export class TailQueue implements Membership {
       return;
     }
     const last = this.#windows.at(-1);
-    // What holds nothing for the member is lengthened, so that the queue grows with events only.
+    // What holds nothing for the member is lengthened, so that the queue grows with events only. But not from the middle of
+    // one window into the next one: whoever stops in between would be in the middle of both.
     if (
       last !== undefined &&
       this.#windows.length > 1 &&
       last.events.length === 0 &&
+      last.start.window === null &&
       samePlace(last.end, window.start)
     ) {
       this.#windows[this.#windows.length - 1] = { ...window, events, start: last.start };

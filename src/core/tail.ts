@@ -1,8 +1,8 @@
 //! The shared tail: subscriptions of one process that have caught up read the log together.
 //!
 //! It reads window after window and hands each to all members, each of which takes them at its own pace. It reads when one
-//! of them has nothing left: while all are busy, what comes is better read later, in fewer and larger windows. Whoever lags
-//! too far behind is put out, and so is everybody when anything is out of the ordinary: a purge that removed events,
+//! of them has nothing left, or one page where it is behind: while all are busy, what comes is better read later, in fewer and
+//! larger windows. Whoever lags too far behind is put out, and so is everybody when anything is out of the ordinary: a purge that removed events,
 //! another epoch, a lost connection. Those put out read on alone from their own cursors, where all of that is dealt with:
 //! see follower.ts.
 //!
@@ -86,7 +86,7 @@ export class SharedTail implements Tail {
     if (at.window !== null) return null;
     const limits = { eventsMax: this.#options.lagEventsMax, bytesMax: this.#options.lagBytesMax };
     const queue: TailQueue = new TailQueue(member, limits, {
-      onEmpty: () => {
+      onDrop: () => {
         if (this.#isPutOff) wakeups.raise();
       },
       onClose: () => {
@@ -141,9 +141,11 @@ export class SharedTail implements Tail {
       this.#audience = new Set(this.#members);
       this.#widen(first);
     }
-    this.#isPutOff = [...this.#members].every((queue) => queue.first() !== null);
-    if (this.#isPutOff) return false;
     const { reader } = this.#reading;
+    // Where more is known to be there, one page is read ahead.
+    const plenty = reader.isBehind() ? 2 : 1;
+    this.#isPutOff = [...this.#members].every((queue) => queue.waiting() >= plenty);
+    if (this.#isPutOff) return false;
     const step = await reader.read();
     // Everybody left meanwhile, and perhaps somebody else came.
     if (this.#reading?.reader !== reader) return true;

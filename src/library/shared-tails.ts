@@ -35,12 +35,12 @@ interface OpenTail {
 const name = "tail";
 const pingOptions = { name, pingIntervalMs: 5_000, pingDeadlineMs: 5_000 };
 
-/** A page of the tail is smaller than what a member may lag behind, so that one page puts nobody out. */
+/** A member may lag behind by more than the three pages that reading ahead makes it hold. */
 const limits = {
   pageEventsMax: 5_000,
-  pageBytesMax: 8 * 2 ** 20,
+  pageBytesMax: 5 * 2 ** 20,
   lagEventsMax: 20_000,
-  lagBytesMax: 16 * 2 ** 20,
+  lagBytesMax: 20 * 2 ** 20,
   pauseMs: 1_000,
 };
 

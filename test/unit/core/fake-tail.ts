@@ -12,7 +12,7 @@ import { makeFakeClock, makeFakeLogger } from "./fakes.ts";
 export const limits = {
   pageEventsMax: 5,
   pageBytesMax: 1_000,
-  lagEventsMax: 8,
+  lagEventsMax: 20,
   lagBytesMax: 2_000,
   pauseMs: 1_000,
 };

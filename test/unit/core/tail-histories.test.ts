@@ -83,7 +83,8 @@ const runHistory = async (seed: number, tally: Tally): Promise<void> => {
   const database = makeFakeLog();
   const { write, committed } = makeWriters(database, random);
   const start = await earliest(database);
-  await using tail = openTail(database);
+  // Puts members out all the time, now and then, or never.
+  await using tail = openTail(database, { lagEventsMax: random.pick([8, 20, 1_000]) });
   const audiences = [">", ">", "a", "b", "new1"].map((pattern) => new Audience(pattern, start));
   // The tail's reads may stay on their way for many steps.
   let arrival = Promise.withResolvers<void>();

@@ -174,6 +174,30 @@ describe("the tail", () => {
     expect(followers.every((follower) => follower.isTogether())).toBeTrue();
   });
 
+  test("reads one page ahead of its members where more is known to be there, and no more", async () => {
+    const database = makeFakeLog();
+    await using tail = openTail(database);
+    const follower = tail.follow(await earliest(database));
+    await drain(follower);
+    await tail.settle();
+    const transaction = database.begin();
+    for (let n = 0; n < 40; n += 1) transaction.publish("a");
+    transaction.commit();
+    database.calls.length = 0;
+    const pagesRead = (): number => database.calls.filter((call) => call.endsWith("Page")).length;
+    for (let n = 0; n < 3; n += 1) {
+      await tail.settle();
+      expect(pagesRead()).toBe(2);
+    }
+    // A page of five, in batches of three.
+    await follower.next();
+    await tail.settle();
+    expect(pagesRead()).toBe(2);
+    await follower.next();
+    await tail.settle();
+    expect(pagesRead()).toBe(3);
+  });
+
   test("rests nowhere that a crash could take back: transactions without events may not have been flushed", async () => {
     const database = makeFakeLog();
     await using tail = openTail(database);

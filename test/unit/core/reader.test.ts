@@ -40,6 +40,7 @@ const drain = async (reader: Reader): Promise<bigint[]> => {
 const runHistory = async (seed: number): Promise<number> => {
   const random = seededRandom(seed);
   const database = makeFakeLog();
+  database.cutsFirst = () => random.chance(0.1);
   const open: { transaction: FakeTransaction; ids: bigint[]; startedAt: number }[] = [];
   const committed = new Map<bigint, { startedAt: number; committedAt: number }>();
   const delivered: bigint[] = [];

@@ -81,6 +81,7 @@ interface Tally {
 const runHistory = async (seed: number, tally: Tally): Promise<void> => {
   const random = seededRandom(seed);
   const database = makeFakeLog();
+  database.cutsFirst = () => random.chance(0.1);
   const { write, committed } = makeWriters(database, random);
   const start = await earliest(database);
   // Puts members out all the time, now and then, or never.

@@ -58,6 +58,9 @@ const parseNames =
 
 const parseSetting = (text: string, before: Readonly<Record<string, string>>): Record<string, string> => {
   const [, name, value] = /^([a-z_.]+)=(.*)$/.exec(text) ?? [];
+  if (name === "port" || name === "listen_addresses") {
+    throw new InvalidArgumentError(`the benchmark chooses ${name} itself.`);
+  }
   if (name !== undefined && value !== undefined) return { ...before, [name]: value };
   throw new InvalidArgumentError("say it as postgresql.conf does, such as shared_buffers=1GB.");
 };
@@ -88,7 +91,7 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
       "Measures pgstream beside the raw database, in turns, on a PostgreSQL of its own; every delivery is checked.",
     )
     .option("--only <names>", "what to measure, by commas", parseNames(new Set(choices.map((it) => it.name))))
-    .option("--scale <scale>", "tiny, quick (under a minute), full, or a number", parseScale, 1)
+    .option("--scale <scale>", "tiny, quick (two minutes in all), full, or a number", parseScale, 1)
     .option("--rounds <count>", "how often measured thing and limit take turns", parseCount, 3)
     .option("--events <count>", "how far a growing log grows", parseCount)
     .option("--soak <time>", "a day compressed into, e.g., 30m; nothing else is measured", parseDurationMs)
@@ -110,7 +113,10 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { print: written.join("").trimEnd(), exitCode: 0 };
-    return { print: `bench: ${error.message.replace(/^error: /, "")}; --help lists the flags`, exitCode: 2 };
+    return {
+      print: `bench: ${error.message.replace(/^error: /, "").replace(/\.$/, "")}; --help lists the flags`,
+      exitCode: 2,
+    };
   }
   const flags = program.opts<Flags>();
   return {

@@ -74,6 +74,8 @@ const publishReport = async (wish: Wish, report: Report, pictures: readonly Pict
 };
 
 const run = async (wish: Wish, signal: AbortSignal): Promise<void> => {
+  // Before anything is measured: a report that cannot be written is a run in vain.
+  if (wish.docFile !== null) replaceBlock(await Bun.file(wish.docFile).text(), "");
   const date = new Date().toISOString().slice(0, 10);
   say("starting PostgreSQL");
   await using server = await startBenchServer(wish.settings, signal);

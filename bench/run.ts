@@ -1,5 +1,6 @@
 //! One run: every measure in turn, then the report; or, when anything went wrong, no report at all.
 
+import { PgstreamError } from "../src/core/errors.ts";
 import { type BenchContext, DeliveryError, type Measure, type Picture, type Row } from "./context.ts";
 
 export interface Measured {
@@ -35,8 +36,9 @@ export const exitCodeOf = async (
     return 0;
   } catch (error) {
     if (signal.aborted) return 130;
-    const isTold = error instanceof DeliveryError || !(error instanceof Error);
-    explain(isTold ? String(error) : (error.stack ?? error.message));
+    const isTold =
+      error instanceof DeliveryError || error instanceof PgstreamError || !(error instanceof Error);
+    explain(isTold ? String(error).replace(/^\w*Error: /, "") : (error.stack ?? error.message));
     return 1;
   }
 };

@@ -9,7 +9,7 @@ import { startServer } from "../src/adapters/embedded-postgres/server.ts";
 import { openClient } from "../src/adapters/postgres/client.ts";
 import { migrateDatabase } from "../src/adapters/postgres/migrate.ts";
 import { silent } from "../src/library/defaults.ts";
-import type { BenchDatabase } from "./context.ts";
+import { type BenchDatabase, DeliveryError } from "./context.ts";
 
 /** All that differs from PostgreSQL's defaults: 64 connections that insert one by one, beside everybody else. */
 const statedSettings = { max_connections: 200 };
@@ -85,7 +85,7 @@ const makeDatabases = (adminUrl: string, admin: postgres.Sql, signal: AbortSigna
 
 /**
  * @param extra settings by name, over the stated ones
- * @throws Error when the server does not keep what it acknowledges
+ * @throws DeliveryError when the server does not keep what it acknowledges
  */
 export const startBenchServer = async (
   extra: Readonly<Record<string, string>>,
@@ -104,7 +104,7 @@ export const startBenchServer = async (
   const settings = await readSettings(admin, Object.keys(extra));
   const off = durable.filter((name) => settings[name] !== "on");
   if (off.length > 0) {
-    throw new Error(`${off.join(" and ")} not on: a figure without durability would tell nothing`);
+    throw new DeliveryError(`${off.join(" and ")} not on: a figure without durability would tell nothing`);
   }
   const open = opening.move();
   return {

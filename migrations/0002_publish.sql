@@ -154,7 +154,9 @@ begin
   end if;
   select * into remembered from pgstream.publishers p where p.id = publisher for update;
   if remembered.batch = place_batch.batch then
-    ids := coalesce(remembered.answer, array(select e.id from pgstream.events e where e.xid = remembered.xid order by e.id));
+    -- By the transaction's time, too: after a restore xids come again.
+    ids := coalesce(remembered.answer, array(
+      select e.id from pgstream.events e where e.xid = remembered.xid and e.created_at = remembered.at order by e.id));
     if cardinality(ids) = size then
       return ids;
     end if;

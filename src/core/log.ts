@@ -86,8 +86,8 @@ export interface PageRequest {
   readonly topicIds: readonly number[] | null;
   readonly eventsMax: number;
   /**
-   * What the page's data may weigh. An event that is larger comes alone, perhaps behind a page without events, which only
-   * says that there is more.
+   * What the page's data may weigh, but for its last event. A page may come without events, and then only says that there
+   * is more.
    */
   readonly bytesMax: number;
 }

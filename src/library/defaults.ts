@@ -2,6 +2,7 @@
 
 import type { PostgresTarget } from "../adapters/postgres/client.ts";
 import { makeClock } from "../adapters/runtime/clock.ts";
+import { PgstreamError } from "../core/errors.ts";
 import type { Clock, Logger } from "../core/ports.ts";
 
 /** How the library reaches the database and the world; the same for publishers and subscriptions. */
@@ -34,11 +35,29 @@ export const backoffDefault = { delayMsMin: 50, delayMsMax: 5_000 };
  */
 export const serverTimeout = (deadlineMs: number): string => `${2 * deadlineMs}ms`;
 
+/**
+ * A URL alone means no TLS, whatever its `sslmode`: to be told so beats to speak in the clear unawares.
+ * @throws PgstreamError `invalid_config`
+ */
+const targetOf = (database: string | PostgresTarget): PostgresTarget => {
+  if (typeof database !== "string") return database;
+  if (!/^postgres(?:ql)?:\/\/./.test(database)) {
+    throw new PgstreamError(
+      "invalid_config",
+      "database is not a URL such as postgres://me:secret@host:5432/app",
+    );
+  }
+  if (/[?&]ssl/.test(database)) {
+    throw new PgstreamError(
+      "invalid_config",
+      'database has an ssl parameter, and a URL alone means no TLS: give { url, tls: "verify", ca: null } instead, url without it',
+    );
+  }
+  return { url: database, tls: "off", ca: null };
+};
+
 export const connectDefaults = (options: ConnectOptions, name: string) => ({
-  target:
-    typeof options.database === "string"
-      ? ({ url: options.database, tls: "off", ca: null } as const)
-      : options.database,
+  target: targetOf(options.database),
   name: options.name ?? name,
   deadlineMs: options.deadlineMs ?? 30_000,
   logger: options.logger ?? silent,

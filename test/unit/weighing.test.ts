@@ -29,7 +29,7 @@ const weighs = (weighing: Weighing): boolean => {
   const sql = (parts: readonly string[]): void => {
     text = parts.join("?");
   };
-  weighing.dataColumn(sql as unknown as Sql, limits);
+  void weighing.dataColumn(sql as unknown as Sql, limits);
   return text.includes("sum(");
 };
 

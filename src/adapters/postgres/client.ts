@@ -79,7 +79,12 @@ export const driverOptions = (target: PostgresTarget, options: ClientOptions) =>
     fetch_types: false,
     prepare: ownConnection,
     onnotice: () => {},
-    connection: { application_name: `pgstream ${options.name}`, ...(ownConnection ? options.session : {}) },
+    // Times are read as ISO has them, whatever the role or the database prefers; a pooler knows this one.
+    connection: {
+      application_name: `pgstream ${options.name}`,
+      DateStyle: "ISO",
+      ...(ownConnection ? options.session : {}),
+    },
     types: { bigint: postgres.BigInt, json: rawJson, timestamptz: moments() },
   };
 };

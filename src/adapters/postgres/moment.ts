@@ -1,8 +1,8 @@
-/** Events of one transaction have the same time, and follow each other: they share it, too. */
+/** Events of one transaction have the same time, and follow each other: reading it once is cheaper. */
 export const makeMomentReader = () => {
-  let last = { text: "", moment: new Date(0) };
+  let last = { text: "", ms: 0 };
   return (text: string): Date => {
-    if (text !== last.text) last = { text, moment: new Date(text) };
-    return last.moment;
+    if (text !== last.text) last = { text, ms: Date.parse(text) };
+    return new Date(last.ms);
   };
 };

@@ -145,6 +145,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   remembered pgstream.publishers;
   ids bigint[];
+  bound bigint;
 begin
   if place_batch.batch = 1 then
     insert into pgstream.publishers (id, batch, xid) values (publisher, 1, pg_current_xact_id()) on conflict do nothing;
@@ -154,9 +155,14 @@ begin
   end if;
   select * into remembered from pgstream.publishers p where p.id = publisher for update;
   if remembered.batch = place_batch.batch then
-    -- By the transaction's time, too: after a restore xids come again.
-    ids := coalesce(remembered.answer, array(
-      select e.id from pgstream.events e where e.xid = remembered.xid and e.created_at = remembered.at order by e.id));
+    ids := remembered.answer;
+    if ids is null then
+      -- The bound stands in the text: the planner must see it, or every segment is locked. By the transaction's time, too:
+      -- after a restore xids come again.
+      select t.last_id into bound from pgstream.ticks t where t.xid < remembered.xid order by t.epoch desc, t.xid desc limit 1;
+      execute format('select array(select e.id from pgstream.events e where e.id > %s and e.xid = $1 and e.created_at = $2 order by e.id)',
+        coalesce(bound, 0)) into ids using remembered.xid, remembered.at;
+    end if;
     if cardinality(ids) = size then
       return ids;
     end if;

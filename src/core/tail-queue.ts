@@ -46,7 +46,11 @@ interface QueueEvents {
   readonly onClose: () => void;
 }
 
-const bytesOf = (events: readonly Event[]): number => events.reduce((sum, { json }) => sum + json.length, 0);
+const bytesOf = (events: readonly Event[]): number =>
+  events.reduce(
+    (sum, { json, headers }) => sum + json.length + (headers === null ? 0 : JSON.stringify(headers).length),
+    0,
+  );
 
 export class TailQueue implements Membership {
   readonly member: TailMember;

@@ -41,6 +41,22 @@ describe("a page", () => {
     expect(pages.map(({ rows }) => rows.length).filter((rows) => rows > 0)).toEqual([1, 1, 4, 1, 1]);
   });
 
+  test("weighs headers, too, and brings none from behind the cut", async () => {
+    const { bench, a, log, pages } = await setup();
+    await using _ = bench;
+    const headers = JSON.stringify({ note: "x".repeat(3_000) });
+    const ids: bigint[] = [];
+    for (let n = 0; n < 6; n += 1) {
+      const [row] = await a<{ id: string }[]>`
+        select pgstream.publish('t', '1', headers => ${headers}::text::json, notify => false) as id`;
+      ids.push(BigInt(row?.id ?? 0));
+    }
+    const reader = await bench.reader({ log, pageBytesMax: 5_000 });
+    expect(await reader.read()).toEqual(ids);
+    expect(pages.map(({ rows }) => rows.length).filter((rows) => rows > 0)).toEqual([2, 2, 2]);
+    expect(pages.flatMap(({ rows }) => rows.map((row) => row.headers))).toEqual(ids.map(() => headers));
+  });
+
   test("holds no more than its bytes and one event, whatever comes after what, compressed or not", async () => {
     const { bench, a, log, pages } = await setup();
     await using _ = bench;

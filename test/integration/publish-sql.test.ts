@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { publishColumns, publishDraft, rowsOf, stateOf, type Draft } from "../support/publish-sql.ts";
-import { openReadBench, publish, type ReadBench, type Session } from "../support/read-bench.ts";
+import { openReadBench, roll, publish, type ReadBench, type Session } from "../support/read-bench.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 /** A bench with sessions a and b. */
@@ -210,6 +210,25 @@ describe("a publisher's batch", () => {
     expect(await stateOf(publishColumns(a, batch))).toBe("PS006");
     expect(await rowsOf(a)).toEqual(before);
     expect(await publishColumns(a, { ...batch, batch: 3 })).toHaveLength(2);
+  });
+
+  test("is found again without locking every segment", async () => {
+    const { bench, a } = await setup();
+    await using _ = bench;
+    for (let n = 0; n < 4; n += 1) {
+      await publishDraft(a, {});
+      await a`select pgstream.tick()`;
+      await roll(a);
+    }
+    await a`select pgstream.tick()`;
+    const ids = await publishColumns(a, { publisher, batch: 1 });
+    await a`begin`;
+    expect(await publishColumns(a, { publisher, batch: 1 })).toEqual(ids);
+    const locked = await a`
+      select c.relname from pg_locks l join pg_class c on c.oid = l.relation
+      where l.pid = pg_backend_pid() and c.relname ~ '^events_[0-2]'`;
+    await a`commit`;
+    expect([...locked]).toEqual([]);
   });
 
   test("that is repeated is not refused for what was allowed when it was published", async () => {

@@ -119,7 +119,7 @@ describe("a connection that is lost", () => {
 
   test("again and again, in the middle of whatever it does, loses nothing and repeats nothing", async () => {
     const random = makeRandom("publisher resets");
-    await using proxy = await proxied(() => (random.chance(0.04) ? "reset" : "pass"));
+    await using proxy = await proxied(() => (random.chance(0.1) ? "reset" : "pass"));
     await using publisher = openOne("reset", { database: proxy.through(database.url) });
     const ids: bigint[] = [];
     for (let n = 0; n < 200; n += 4) {

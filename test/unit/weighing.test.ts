@@ -26,10 +26,10 @@ const small = (count: number): readonly number[] => Array.from({ length: count }
 /** Whether the next page would be weighed. */
 const weighs = (weighing: Weighing): boolean => {
   let text = "";
-  const sql = (parts: readonly string[]): void => {
-    text = parts.join("?");
+  const sql = (parts: readonly string[] | string): void => {
+    text = String(parts);
   };
-  void weighing.dataColumn(sql as unknown as Sql, limits);
+  void weighing.fits(sql as unknown as Sql, limits);
   return text.includes("sum(");
 };
 

@@ -5,7 +5,7 @@ import type { PageRequest, WindowEnd } from "../../core/log.ts";
 import { formatSnapshot } from "../../core/snapshot.ts";
 import type { LiveRequest } from "../../core/tail-reader.ts";
 import type { Fragment, Sql } from "./client.ts";
-import { aboutColumn, type EventColumns } from "./event-columns.ts";
+import { type EventColumns, eventColumns } from "./event-columns.ts";
 import type { Weighing } from "./weighing.ts";
 
 const wanted = (sql: Sql, topicIds: readonly number[] | null) =>
@@ -42,7 +42,7 @@ const pageFrom = (
   request: Pick<PageRequest, "eventsMax" | "bytesMax">,
   weighing: Weighing,
 ) => sql`
-  select page.id, ${aboutColumn(sql)}, ${weighing.dataColumn(sql, request)}
+  select ${eventColumns(sql, weighing, request)}
   from (${rows}) page order by page.id limit ${request.eventsMax}`;
 
 export const selectFirstPage = (sql: Sql, request: PageRequest, weighing: Weighing) =>

@@ -1,7 +1,8 @@
-//! Keeps the data of a page within its bytes. To weigh row after row costs the server as much as half of the reading. As
+//! Keeps data and headers of a page within its bytes. To weigh row after row costs the server as much as half of the reading. As
 //! long as each event is smaller than its share of the page there is nothing to weigh; a page then ends in front of the first
 //! event that is larger, and the pages behind it are weighed, until there have been none but small ones for a while.
 
+import type { EventRow } from "../../core/event.ts";
 import type { Page } from "../../core/log.ts";
 import type { Fragment, Sql } from "./client.ts";
 
@@ -11,8 +12,8 @@ export interface PageLimits {
 }
 
 export interface Weighing {
-  /** The column `data` of the rows `page`, in the order of their ids: null behind the cut. */
-  readonly dataColumn: (sql: Sql, limits: PageLimits) => Fragment;
+  /** Whether the row `page`, of rows in the order of their ids, is in front of the cut. */
+  readonly fits: (sql: Sql, limits: PageLimits) => Fragment;
   /** Takes in what came: it decides how the next page is cut. */
   readonly learn: (page: Page, limits: PageLimits) => void;
 }
@@ -23,29 +24,35 @@ const smallOnesMin = 10_000;
 const shareOf = ({ eventsMax, bytesMax }: PageLimits): number => Math.floor(bytesMax / eventsMax);
 
 /** Only what is compressed has to be unpacked to be weighed. */
+const weight = (sql: Sql, name: "data" | "headers") => {
+  const column = sql`page.${sql(name)}`;
+  return sql`case when pg_column_compression(${column}) is null then coalesce(pg_column_size(${column}), 0)
+    else octet_length(${column}::text) end`;
+};
+
 const weighed = (sql: Sql, { bytesMax }: PageLimits) => sql`
-  case when coalesce(
-    sum(case when pg_column_compression(page.data) is null then pg_column_size(page.data)
-        else octet_length(page.data::text) end)
-      over (order by page.id rows between unbounded preceding and 1 preceding), 0) < ${bytesMax}
-    then page.data end as data`;
+  coalesce(sum(${weight(sql, "data")} + ${weight(sql, "headers")})
+    over (order by page.id rows between unbounded preceding and 1 preceding), 0) < ${bytesMax}`;
 
 const small = (sql: Sql, limits: PageLimits) => sql`
-  case when pg_column_size(page.data) <= ${shareOf(limits)} and pg_column_compression(page.data) is null
-    then page.data end as data`;
+  pg_column_size(page.data) + coalesce(pg_column_size(page.headers), 0) <= ${shareOf(limits)}
+  and pg_column_compression(page.data) is null and pg_column_compression(page.headers) is null`;
+
+const sizeOf = ({ data, headers }: EventRow): number =>
+  Buffer.byteLength(data) + (headers === null ? 0 : Buffer.byteLength(headers));
 
 export const makeWeighing = (): Weighing => {
   let smallOnes = smallOnesMin;
   const isNeeded = (): boolean => smallOnes < smallOnesMin;
   return {
-    dataColumn: (sql, limits) => (isNeeded() ? weighed(sql, limits) : small(sql, limits)),
+    fits: (sql, limits) => (isNeeded() ? weighed(sql, limits) : small(sql, limits)),
     learn: ({ rows, more }, limits) => {
       if (!isNeeded()) {
         if (more && rows.length < limits.eventsMax) smallOnes = 0;
         return;
       }
       const share = shareOf(limits);
-      const lastLarge = rows.findLastIndex(({ data }) => data.length > share);
+      const lastLarge = rows.findLastIndex((row) => sizeOf(row) > share);
       smallOnes = lastLarge === -1 ? smallOnes + rows.length : rows.length - 1 - lastLarge;
     },
   };

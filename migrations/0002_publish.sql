@@ -71,7 +71,7 @@ $$;
 -- Takes hold of idempotency keys, waiting for whoever holds one in an open transaction. Answers per event: null, it
 -- is new and to be published; positive, the id it was published under; negative, -n: the same as the n-th of this call.
 create function pgstream.claim_idempotency_keys(topic_ids integer[], keys text[], digests bytea[]) returns bigint[]
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   answers bigint[];
   conflicting text;
@@ -107,9 +107,18 @@ begin
   return answers;
 end $$;
 
+-- Says under which ids the keys were published.
+create function pgstream.settle_idempotency_keys(ids bigint[], topic_ids integer[], keys text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
+begin
+  update pgstream.idempotency_keys k set event_id = e.id
+    from unnest(ids, topic_ids, keys) e(id, topic_id, key)
+    where k.topic_id = e.topic_id and k.key = e.key and e.id is not null;
+end $$;
+
 -- Makes the topics that do not exist yet, if that is allowed. The ids of all of them, in the order given.
 create function pgstream.make_topics(names text[]) returns integer[]
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   unknown text[];
   wrong text;
@@ -128,9 +137,9 @@ begin
   end if;
   insert into pgstream.topics (name) select name from unnest(unknown) name order by name on conflict do nothing;
   ids := array(
-    select t.id from unnest(names) with ordinality n(name, place) join pgstream.topics t on t.name = n.name
+    select t.id from unnest(names) with ordinality n(name, place) left join pgstream.topics t on t.name = n.name
     order by n.place);
-  if cardinality(ids) < cardinality(names) then
+  if array_position(ids, null) is not null then
     raise serialization_failure using message =
       'a topic was created after this transaction took its snapshot: repeat the transaction, or create the topic ahead';
   end if;
@@ -177,7 +186,8 @@ end $$;
 -- a transaction to itself.
 -- Returns one id per event, in the order given; the events become visible together or not at all.
 --
--- A statement in here costs a small batch some 15 us, hence few of them, and plans that are made once.
+-- A statement in here costs a small batch some 15 us, hence few of them, and plans that are made once: those for few topics
+-- must do for many, so none reads a table through. Where tables are joined, in the functions called, plans are made anew.
 create function pgstream.publish_batch(
   topics text,
   data text,
@@ -190,7 +200,7 @@ create function pgstream.publish_batch(
   notify boolean default true,
   topic_numbers integer[] default null
 ) returns bigint[]
-language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
   topic_list text[] := string_to_array(topics, E'\x1e');
   data_list text[] := string_to_array(data, E'\x1e');
@@ -228,8 +238,8 @@ begin
     end if;
   end if;
   select s.event_bytes_max, pgstream.is_this_server(e), array(
-      select t.id from unnest(topic_list) with ordinality n(name, place) join pgstream.topics t on t.name = n.name
-      order by n.place)
+      select (select t.id from pgstream.topics t where t.name = n.name)
+      from unnest(topic_list) with ordinality n(name, place) order by n.place)
     into bytes_max, is_same_server, topic_ids
     from pgstream.settings s
     cross join (select * from pgstream.epochs order by number desc limit 1) e;
@@ -247,7 +257,7 @@ begin
   if is_same_server is not true then
     perform pgstream.open_epoch();
   end if;
-  if cardinality(topic_ids) < cardinality(topic_list) then
+  if array_position(topic_ids, null) is not null then
     topic_ids := pgstream.make_topics(topic_list);
   end if;
   if idempotency_keys <> '' then
@@ -286,9 +296,7 @@ begin
     answers := array(
       select case when originals[n] < 0 then coalesce(ids[-originals[n]], originals[-originals[n]]) else coalesce(originals[n], ids[n]) end
       from generate_series(1, size) n);
-    update pgstream.idempotency_keys k set event_id = e.id
-      from unnest(ids, topic_numbers, idempotency_list) e(id, topic_number, key)
-      where k.topic_id = topic_ids[e.topic_number] and k.key = e.key and e.id is not null;
+    perform pgstream.settle_idempotency_keys(ids, array(select topic_ids[n] from unnest(topic_numbers) n), idempotency_list);
     update pgstream.publishers p set answer = answers where p.id = publisher;
   end if;
   if notify then

@@ -8,8 +8,18 @@ import type { Fragment, Sql } from "./client.ts";
 import { type EventColumns, eventColumns } from "./event-columns.ts";
 import type { Weighing } from "./weighing.ts";
 
-const wanted = (sql: Sql, topicIds: readonly number[] | null) =>
-  topicIds === null ? sql`` : sql`and topic_id = any(${`{${topicIds.join(",")}}`}::text::integer[])`;
+/** So many, and they are looked up in a hash and not in the index. */
+const hashedFrom = 1_000;
+
+/** As a bare parameter the list would be read anew for every row: text does not become an array while a plan is made. */
+const wanted = (sql: Sql, topicIds: readonly number[] | null) => {
+  if (topicIds === null) return sql``;
+  const list = sql`${`{${topicIds.join(",")}}`}::text::integer[]`;
+  return topicIds.length < hashedFrom
+    ? sql`and topic_id = any((select ${list})::integer[])`
+    : // IS TRUE keeps it from becoming a join.
+      sql`and (topic_id in (select unnest(${list}))) is true`;
+};
 
 const greatest = (first: bigint, ...others: readonly (bigint | null)[]): bigint =>
   others.reduce<bigint>((most, it) => (it !== null && it > most ? it : most), first);
@@ -74,19 +84,6 @@ export const selectNextPage = (sql: Sql, request: PageRequest, end: WindowEnd, w
   return sql<EventColumns[]>`${pageFrom(sql, rows, request, weighing)}`;
 };
 
-/** So many, and they are looked up in a hash and not in the index. */
-const hashedFrom = 1_000;
-
-/** In a plan that is made once: as a bare parameter the list would be read anew for every row. */
-const wantedLive = (sql: Sql, topicIds: readonly number[] | null) => {
-  if (topicIds === null) return sql``;
-  const list = sql`${`{${topicIds.join(",")}}`}::text::integer[]`;
-  return topicIds.length < hashedFrom
-    ? sql`and topic_id = any((select ${list})::integer[])`
-    : // IS TRUE keeps it from becoming a join.
-      sql`and (topic_id in (select unnest(${list}))) is true`;
-};
-
 /** The first one says what the statement saw, and is no event; then row by row as a page. */
 export interface LiveColumns extends Omit<EventColumns, "id"> {
   readonly id: bigint | null;
@@ -116,12 +113,12 @@ export const selectLive = (
   const mainPart = sql`
     select ${columns(sql)} from pgstream.events
     where ${main} and xid >= ${String(since.xmax)}::text::xid8 and xid <= ${greatestXid}::text::xid8
-      ${wantedLive(sql, topicIds)}`;
+      ${wanted(sql, topicIds)}`;
   const latePart = sql`
     select ${columns(sql)} from pgstream.events
     where ${late} and xid = any(array(
       select x from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
-      where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wantedLive(sql, topicIds)}`;
+      where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted(sql, topicIds)}`;
   const both = since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;
   return sql<LiveColumns[]>`
     select null as id, null as about, null as data, pg_current_snapshot()::text as current

@@ -52,6 +52,7 @@ describe("the benchmark's command line", () => {
     ["--events", "many"],
     ["--soak", "30"],
     ["--set", "shared_buffers"],
+    ["--set", "port=1"],
     ["--unknown"],
     ["latency"],
   ];

@@ -3,14 +3,18 @@
 -- Everything lives in schema pgstream, which the migrator has made. Advisory locks are pairs (1885827956, n), the
 -- first number being "pgst" in ASCII: 1 migrations, 2 epochs, 3 segments, 4 ticks, 5 the purger at work.
 
--- What publish() obeys. One row; the migrator writes what was configured.
+-- What publish() obeys. One row; the migrator writes what was configured, and tick() what the server is known by.
 create table pgstream.settings (
   only_row boolean primary key default true check (only_row),
   create_topics boolean not null default true,
   event_bytes_max integer not null default 1048576 check (event_bytes_max > 0),
-  idempotency_window interval not null default '24 hours' check (idempotency_window > '0')
+  idempotency_window interval not null default '24 hours' check (idempotency_window > '0'),
+  server_started_at timestamptz,
+  epochs_path text,
+  events_oid oid
 );
 insert into pgstream.settings default values;
+comment on column pgstream.settings.server_started_at is 'Of the server that was last seen to be the one of the newest epoch.';
 
 -- xid: which transaction made the topic, so that readers learn of new topics as they learn of new events.
 create table pgstream.topics (
@@ -155,6 +159,14 @@ return (epoch.system_identifier, epoch.timeline, epoch.database_oid, epoch.event
   pg_catalog.split_part(pg_catalog.pg_relation_filepath('pgstream.epochs'), '/', -2)::oid,
   'pgstream.events'::regclass::oid);
 
+-- Whether this is the very server, not restarted since, that was seen to be the one of the newest epoch: a tenth of the
+-- work of asking for its identity. It cannot have been promoted since: whoever saw it wrote it down here, as a primary. A standby,
+-- a dump or a copy of the database has a start or a path of its own.
+create function pgstream.is_known_server(settings pgstream.settings) returns boolean
+language sql
+return coalesce((settings.server_started_at, settings.epochs_path, settings.events_oid) = (
+  pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_relation_filepath('pgstream.epochs'), 'pgstream.events'::regclass::oid), false);
+
 -- Makes a segment and attaches it, while it is empty: there is nothing to scan. No CHECK of its own: every publish would
 -- read it anew, an eighth of what a small batch costs.
 create function pgstream.attach_segment(number integer) returns void
@@ -177,3 +189,6 @@ update pgstream.segments set settled_at = now(), opened_at = case when segment =
 
 insert into pgstream.epochs (number, system_identifier, timeline, database_oid, events_oid, first_id, snapshot)
 select 1, i.*, 1, pg_current_snapshot() from pgstream.server_identity() i;
+
+update pgstream.settings set server_started_at = pg_postmaster_start_time(),
+  epochs_path = pg_relation_filepath('pgstream.epochs'), events_oid = 'pgstream.events'::regclass;

@@ -237,12 +237,14 @@ begin
       end if;
     end if;
   end if;
-  select s.event_bytes_max, pgstream.is_this_server(e), array(
-      select (select t.id from pgstream.topics t where t.name = n.name)
-      from unnest(topic_list) with ordinality n(name, place) order by n.place)
+  select
+      s.event_bytes_max,
+      pgstream.is_known_server(s) or (select pgstream.is_this_server(e) from pgstream.epochs e order by e.number desc limit 1),
+      array(
+        select (select t.id from pgstream.topics t where t.name = n.name)
+        from unnest(topic_list) with ordinality n(name, place) order by n.place)
     into bytes_max, is_same_server, topic_ids
-    from pgstream.settings s
-    cross join (select * from pgstream.epochs order by number desc limit 1) e;
+    from pgstream.settings s;
   topic_numbers := coalesce(topic_numbers, array(select generate_series(1, cardinality(topic_list))));
   -- Looked at closely unless it plainly is in order: so short that no single value can be too long.
   if not coalesce(

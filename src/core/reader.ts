@@ -1,10 +1,11 @@
-//! Reads the log in batches. While a page is being handled the next one is fetched, where it is known that there is one.
+//! Reads the log in batches. While a page is being handled the next ones are fetched, where it is known that there are some.
 
 import { inWindow, type Cursor } from "./cursor.ts";
 import type { Event } from "./event.ts";
 import type { TopicGap } from "./gap.ts";
 import type { Log } from "./log.ts";
 import { type FetchedPage, makePages, type Pages, type PagesOptions } from "./pages.ts";
+import { makeReadAhead, type ReadAhead } from "./read-ahead.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 export interface Batch {
@@ -42,28 +43,31 @@ type Ahead = Omit<FetchedPage, "gap">;
 class WindowReader implements Reader {
   readonly #options: ReaderOptions;
   readonly #pages: Pages;
+  readonly #fetched: ReadAhead;
   /** Where what was handed out ends. */
   #cursor: Cursor;
   #ahead: Ahead;
-  /** The page after the one in `#ahead`: on its way, or waiting to be handed out. */
-  #fetched: Promise<FetchedPage | null> | null = null;
+  /** A page with a gap that nobody has accepted yet. */
+  #refused: FetchedPage | null = null;
 
   constructor(log: Log, start: Cursor, options: ReaderOptions) {
     this.#options = options;
     this.#pages = makePages(log, start, options);
+    this.#fetched = makeReadAhead(this.#pages);
     this.#cursor = start;
     this.#ahead = { events: [], end: start, isNear: false };
   }
 
   async next(): Promise<Batch | null> {
     if (this.#ahead.events.length > 0) return this.#take();
-    const fetched = await this.#nextPage();
+    const fetched = this.#refused ?? (await this.#fetched.next());
     if (fetched === null) return null;
-    if (fetched.gap.length > 0) this.#options.onGap(fetched.gap);
+    if (fetched.gap.length > 0) {
+      this.#refused = fetched;
+      this.#options.onGap(fetched.gap);
+      this.#refused = null;
+    }
     this.#ahead = fetched;
-    this.#fetched = this.#pages.fetch(false);
-    // Whoever asks for the next page is told of its failure; perhaps nobody will.
-    this.#fetched.catch(() => {});
     return this.#take();
   }
 
@@ -72,24 +76,11 @@ class WindowReader implements Reader {
   }
 
   async goTo(cursor: Cursor, until: Snapshot | null): Promise<void> {
-    await this.#fetched?.catch(() => {});
-    this.#fetched = null;
+    await this.#fetched.forget();
     this.#cursor = cursor;
     this.#ahead = { events: [], end: cursor, isNear: false };
+    this.#refused = null;
     this.#pages.goTo(cursor, until);
-  }
-
-  /** The page that was fetched ahead, or one fetched now. It stays there until the next one is on its way. */
-  async #nextPage(): Promise<FetchedPage | null> {
-    try {
-      const ahead = (await this.#fetched) ?? null;
-      if (ahead !== null) return ahead;
-      this.#fetched = this.#pages.fetch(true);
-      return await this.#fetched;
-    } catch (error) {
-      this.#fetched = null;
-      throw error;
-    }
   }
 
   /** The next slice of what was read ahead; without events when there is none, and the cursor moves all the same. */

@@ -9,7 +9,7 @@ import postgres from "postgres";
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { sqlstateOf } from "../../src/adapters/postgres/sqlstate.ts";
 import { hasCode } from "../../src/core/errors.ts";
-import { migrate } from "../support/log-database.ts";
+import { becomeAnotherServer, migrate } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";
 import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";
 import { subscribe, type SubscriberOptions } from "../support/subscriber.ts";
@@ -153,8 +153,7 @@ describe("mistake 10: the database is not the one it was", () => {
     await using restarting = subscribe({ database: server.url("live"), onEpochChange: "restart" });
     await waitFor(() => stopping.ids.length + restarting.ids.length === 2, { what: "the event before" });
     const ended = caught(stopping.subscription.done);
-    // As after a promotion: the server says other things of itself than the newest epoch.
-    await sql`update pgstream.epochs set timeline = timeline + 100`;
+    await becomeAnotherServer(sql);
     await publish(sql, "b");
     expect(hasCode(await ended, "epoch_changed")).toBeTrue();
     expect(stopping.json).toEqual(['"a"']);
@@ -163,6 +162,36 @@ describe("mistake 10: the database is not the one it was", () => {
     await sql.end();
   }, 60_000);
 });
+
+test("after a restart it is the same server, and the next tick writes down what to know it by", async () => {
+  await using server = await startOwnServer();
+  await migrate(server.url());
+  const isKnown = async (sql: postgres.Sql): Promise<unknown> => {
+    const [row] = await sql`select pgstream.is_known_server(s) as known from pgstream.settings s`;
+    return row?.["known"];
+  };
+  const before = connect(server.url());
+  expect(await isKnown(before)).toBe(true);
+  await publish(before, "a");
+  await before.end();
+  await server.stop();
+  await server.start();
+
+  const sql = connect(server.url());
+  expect(await isKnown(sql)).toBe(false);
+  await publish(sql, "b");
+  expect(await isKnown(sql)).toBe(false);
+  await sql`select pgstream.tick()`;
+  expect(await isKnown(sql)).toBe(true);
+  await publish(sql, "c");
+  expect(await epochs(sql)).toBe(1);
+  // Rewritten, the table has another path: the server is asked again, and is still the same one.
+  await sql`vacuum full pgstream.epochs`;
+  expect(await isKnown(sql)).toBe(false);
+  await publish(sql, "d");
+  expect(await epochs(sql)).toBe(1);
+  await sql.end();
+}, 60_000);
 
 test("a standby is refused, for its snapshots lack the running transactions; promoted, it is read", async () => {
   await using server = await startOwnServer();

@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
 import { PgstreamError } from "../../src/core/errors.ts";
 import type { From } from "../../src/core/start.ts";
+import { becomeAnotherServer } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";
 import { openBench, openTransaction } from "../support/purging.ts";
 import {
@@ -192,7 +193,7 @@ describe("an id", () => {
     // As after a restore: the rows are there, their xids lie in the future, the server is another one.
     await session`
       update pgstream.events set xid = (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 20)::text::xid8`;
-    await session`update pgstream.epochs set timeline = timeline + 100`;
+    await becomeAnotherServer(session);
     const id = await publish(session);
     expect(id).toBe(1n << 36n);
     for (let n = 0; n < 40; n += 1) await takeXid(session);

@@ -2,6 +2,8 @@
 //!
 //! Migrated on its own each time, never cloned from a template: the log knows its database, and a clone is another one.
 
+import type postgres from "postgres";
+
 import { applyMigrations } from "../../src/adapters/postgres/apply-migrations.ts";
 import { openClient, type PostgresClient, type PostgresTarget } from "../../src/adapters/postgres/client.ts";
 import { makeLog, readingSession } from "../../src/adapters/postgres/log.ts";
@@ -34,6 +36,12 @@ export const createLogDatabase = async (): Promise<TestDatabase> => {
 };
 
 /** A reader from earliest, of everything, with pages as small as told. */
+/** As after a promotion: the server says other things of itself than the newest epoch, and has been started at another time. */
+export const becomeAnotherServer = async (sql: postgres.Sql): Promise<void> => {
+  await sql`update pgstream.epochs set timeline = timeline + 100`;
+  await sql`update pgstream.settings set server_started_at = server_started_at - interval '1 day'`;
+};
+
 export const readerFromStart = async (
   client: PostgresClient,
   options: Partial<ReaderOptions> = {},

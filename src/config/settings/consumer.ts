@@ -60,7 +60,7 @@ export const consumerSettings = {
     about: "events handed over at once",
   }),
   batchBytesMax: setting("BATCH_BYTES_MAX", bytes({ min: 1, max: 2 ** 30 }), {
-    default: "16MB",
+    default: "8MB",
     about: "bytes handed over at once, though always at least one event",
   }),
   handlerRetriesMax: setting("HANDLER_RETRIES", integer("times", { min: 0, max: 1_000 }), {

@@ -7,7 +7,7 @@ import { openRaw } from "../raw-table.ts";
 import { atMost, rowOfFigure } from "./rows.ts";
 import { startSubscriber, type SubscriberEnd, type SubscriberJob } from "./subscriber-process.ts";
 
-const batchEventsMax = 2_000;
+const batchEventsMax = 2_500;
 
 const commitAtOnce = async (database: string, events: number): Promise<void> => {
   const sql = openRaw(database, 1);

@@ -63,6 +63,24 @@ const cases: Readonly<Record<string, () => Promise<string>>> = {
     await ended;
     return await second;
   },
+  "failed in the middle of its rows": async () => {
+    await sql`select 1 / (3 - n) from generate_series(1, 5) n`.catch(() => {});
+    const rows = await sql`select 4 as n`;
+    return rows.length === 1 && rows[0]?.["n"] === 4 ? "well" : `answered ${rows.length} rows`;
+  },
+  "sent a long reply": async () => {
+    const concat = Buffer.concat.bind(Buffer);
+    let copied = 0;
+    Buffer.concat = (...args) => {
+      const whole = concat(...args);
+      copied += whole.length;
+      return whole;
+    };
+    const rows = 40_000;
+    const width = 300;
+    await sql`select repeat('x', ${width}::integer) from generate_series(1, ${rows}::integer)`;
+    return copied < (rows * width) / 10 ? "well" : "copied over";
+  },
 };
 
 setTimeout(() => {

@@ -17,7 +17,7 @@ export interface Announcer {
   readonly settled: () => Promise<void>;
 }
 
-/** How many ids lie between two ticks at most, near enough: the length of a window when catching up. */
+/** How many ids lie between two ticks at most, near enough. Windows of a catch-up span a few of them. */
 export const tickIds = 10_000n;
 
 export const makeAnnouncer = (ticker: Ticker, logger: Logger): Announcer => {

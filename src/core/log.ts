@@ -63,7 +63,7 @@ export interface News {
 
 /** And where the next window may end. */
 export interface Look extends News {
-  /** The earliest tick's snapshot of the epoch that is ahead of `since`. */
+  /** The snapshot of one of the next ticks of the epoch that are ahead of `since`; null when none is. */
   readonly tick: Snapshot | null;
   /** No event visible in `tick` has an id above it. */
   readonly tickTop: bigint | null;

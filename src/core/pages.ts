@@ -1,8 +1,8 @@
 //! Fetches the log page by page, window by window: the heart of the promises *lossless*, *ordered* and *loud*.
 //!
-//! From snapshot S to a later T, the window is what T sees and S does not, in the order of ids. T is the next tick's
-//! snapshot, or the current one made crash-safe. A window's first page is found by xid; what does not fit is read on by
-//! id. Whether retention removed something is asked in a later statement than the page, before the page is handed over.
+//! From snapshot S to a later T, the window is what T sees and S does not, in the order of ids. T is the snapshot of one of
+//! the next ticks, or the current one made crash-safe. A window's first page is found by xid; what does not fit is read on
+//! by id. Whether retention removed something is asked in a later statement than the page, before the page is handed over.
 
 import { atRest, inWindow, type Cursor } from "./cursor.ts";
 import type { Event } from "./event.ts";
@@ -48,8 +48,8 @@ export interface Pages {
   readonly goTo: (cursor: Cursor, until: Snapshot | null) => void;
 }
 
-/** What a window that is read by id may span: some ticks, not a segment. */
-const spanMax = 100_000n;
+/** What a window that is read by id may span: some dozens of ticks, not a segment. */
+const spanMax = 200_000n;
 /** One event in so many is wanted, at least, where reading by id pays. */
 const sparseness = 4n;
 

@@ -102,7 +102,7 @@ test("covers, ahead, equal, meet and late commits agree with what PostgreSQL cal
   }
 });
 
-test("the tick that a look finds is the earliest one ahead, as the core means it", async () => {
+test("the tick that a look finds is the eighth one ahead, or the last, as the core means it", async () => {
   const random = makeRandom("ticks ahead");
   const log = makeLog(client);
   const { newest: epoch } = await log.epoch();
@@ -134,7 +134,8 @@ test("the tick that a look finds is the earliest one ahead, as the core means it
         topicsSince: emptySnapshot,
         expectsTick: false,
       });
-      const expected = ticks.map(({ text }) => parseSnapshot(text)).find((tick) => isAhead(tick, since));
+      const ahead = ticks.map(({ text }) => parseSnapshot(text)).filter((tick) => isAhead(tick, since));
+      const expected = ahead.slice(0, 8).at(-1);
       expect([formatSnapshot(since), look.tick]).toEqual([formatSnapshot(since), expected ?? null]);
       if (look.tick !== null) found += 1;
     }

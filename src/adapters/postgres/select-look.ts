@@ -95,6 +95,12 @@ export const selectNews = (
   select ${identify ? epochColumns(sql) : knownEpochColumns(sql)}, ${newsColumns(sql, topicsSince, sql`(${newestXid(sql, since, inSegments)})`)}
   from ${newestEpoch(sql)}`;
 
+/**
+ * How many ticks a window may span. The rows of transactions that ran at the same time lie among each other, so what reads a
+ * window by id passes over those of its neighbours: the longer the windows, the less often.
+ */
+const ticksAhead = 8;
+
 export const selectLook = (sql: Sql, request: LookRequest) => {
   const { since, epoch, bound, topicsSince, expectsTick } = request;
   const newest = expectsTick ? sql`null::text` : sql`(${newestXid(sql, since, aboveBound(sql, bound))})`;
@@ -106,25 +112,28 @@ export const selectLook = (sql: Sql, request: LookRequest) => {
     ${boundColumns(sql)}
   from ${newestEpoch(sql)}
   left join lateral (
-    -- The earliest tick that is ahead: it sees all that SINCE sees, and more.
-    select t.snapshot::text, t.top_id from (
-      -- By way of text: it is then unpacked once, and not for each transaction that runs.
-      select xid, top_id, snapshot::text::pg_snapshot as snapshot from pgstream.ticks
-      where epoch = ${epoch.number} and xid >= ${String(since.xmax)}::text::xid8
-      order by xid offset 0
-    ) t
-    where pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
-      and not exists (
-        select from pg_snapshot_xip(t.snapshot) x
-        where pg_visible_in_snapshot(x, ${formatSnapshot(since)}::text::pg_snapshot))
-      -- Not by xmax alone: a tick's snapshot is as PostgreSQL took it, and its last transactions may all be running.
-      and (
-        pg_snapshot_xmax(t.snapshot)::text::bigint - ${since.xmax} > (
-          select count(*) from pg_snapshot_xip(t.snapshot) x where x >= ${String(since.xmax)}::text::xid8)
-        or exists (
-          select from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
-          where pg_visible_in_snapshot(x, t.snapshot)))
-    order by t.xid limit 1
+    -- Of the next ticks that are ahead, each of which sees all that SINCE sees, and more, the last.
+    select ahead.snapshot, ahead.top_id from (
+      select t.xid, t.snapshot::text, t.top_id from (
+        -- By way of text: it is then unpacked once, and not for each transaction that runs.
+        select xid, top_id, snapshot::text::pg_snapshot as snapshot from pgstream.ticks
+        where epoch = ${epoch.number} and xid >= ${String(since.xmax)}::text::xid8
+        order by xid offset 0
+      ) t
+      where pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
+        and not exists (
+          select from pg_snapshot_xip(t.snapshot) x
+          where pg_visible_in_snapshot(x, ${formatSnapshot(since)}::text::pg_snapshot))
+        -- Not by xmax alone: a tick's snapshot is as PostgreSQL took it, and its last transactions may all be running.
+        and (
+          pg_snapshot_xmax(t.snapshot)::text::bigint - ${since.xmax} > (
+            select count(*) from pg_snapshot_xip(t.snapshot) x where x >= ${String(since.xmax)}::text::xid8)
+          or exists (
+            select from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
+            where pg_visible_in_snapshot(x, t.snapshot)))
+      order by t.xid limit ${ticksAhead}
+    ) ahead
+    order by ahead.xid desc limit 1
   ) tick on true
   ${boundRows(sql, epoch, since)}`;
 };

@@ -75,6 +75,8 @@ class FakeDatabase {
   before: (call: LogCall) => Promise<void> | void = () => {};
   /** Asked before a page: true cuts it in front of its first event, as one that is larger than its share does. */
   cutsFirst: () => boolean = () => false;
+  /** Asked before a look: how many of the ticks ahead a window may span. */
+  ticksAhead: () => number = () => 1;
 
   current(): Snapshot {
     return makeSnapshot(this.latestCompleted + 1n, this.running);
@@ -245,16 +247,19 @@ const logOf = (database: FakeDatabase): Log => ({
   look: async ({ since, bound, topicsSince, expectsTick }): Promise<Look> => {
     await database.called("look");
     const { rows, ticks, topics } = database;
-    const tick = ticks.findIndex((it) => it.xid >= since.xmax && isAhead(it.snapshot, since));
+    const tick = ticks
+      .filter((it) => it.xid >= since.xmax && isAhead(it.snapshot, since))
+      .slice(0, database.ticksAhead())
+      .at(-1);
     return {
       epoch: { newest: database.newestEpoch(), isRunning: database.isRunning },
       current: database.current(),
       newestXid:
-        expectsTick && tick !== -1
+        expectsTick && tick !== undefined
           ? null
           : greatest(rows.filter((it) => it.id > bound && it.xid >= since.xmax).map((it) => it.xid)),
-      tick: ticks[tick]?.snapshot ?? null,
-      tickTop: ticks[tick]?.topId ?? null,
+      tick: tick?.snapshot ?? null,
+      tickTop: tick?.topId ?? null,
       bounds: database.bounds(since),
       purge: BigInt(database.purges.length),
       topics: topics.filter((it) => !sees(topicsSince, it.xid)),

@@ -41,6 +41,7 @@ const runHistory = async (seed: number): Promise<number> => {
   const random = seededRandom(seed);
   const database = makeFakeLog();
   database.cutsFirst = () => random.chance(0.1);
+  database.ticksAhead = () => random.integer(1, 4);
   const open: { transaction: FakeTransaction; ids: bigint[]; startedAt: number }[] = [];
   const committed = new Map<bigint, { startedAt: number; committedAt: number }>();
   const delivered: bigint[] = [];

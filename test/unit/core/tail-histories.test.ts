@@ -82,6 +82,7 @@ const runHistory = async (seed: number, tally: Tally): Promise<void> => {
   const random = seededRandom(seed);
   const database = makeFakeLog();
   database.cutsFirst = () => random.chance(0.1);
+  database.ticksAhead = () => random.integer(1, 4);
   const { write, committed } = makeWriters(database, random);
   const start = await earliest(database);
   // Puts members out all the time, now and then, or never.

@@ -61,8 +61,8 @@ export interface RunningSubscription extends AsyncDisposable {
 const defaults = {
   pollIntervalMs: 1_000,
   batchEventsMax: 2_500,
-  // Half a window between two ticks. Three times as many, two pages of them read ahead, are what a subscriber holds.
-  pageEventsMax: 5_000,
+  // Three times as many, two pages of them read ahead, are what a subscriber holds.
+  pageEventsMax: 10_000,
   pageBytesMax: 8 * 2 ** 20,
   onPurged: "stop",
   onEpochChange: "stop",

@@ -33,7 +33,7 @@ export interface LiveRead {
   readonly page: Page;
   /** What the page saw. */
   readonly current: Snapshot;
-  /** Told by a later statement. */
+  /** Not older than the page, nor than the locks under which it was read: what it lacks for retention is in here. */
   readonly news: News;
 }
 

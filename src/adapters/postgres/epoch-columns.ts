@@ -4,11 +4,11 @@ import type { Sql } from "./client.ts";
 
 /** Without asking who the server is: on a connection that has been asked, that can not change. */
 export const knownEpochColumns = (sql: Sql) => sql`
-  pg_is_in_recovery() as standby, e.number, e.id, e.first_id, e.snapshot::text as snapshot, true as running`;
+  pg_is_in_recovery() as standby, e.number, e.id, e.first_id::text as first_id, e.snapshot::text as snapshot, true as running`;
 
 /** Also whether the server is still the one that the epoch was opened on. */
 export const epochColumns = (sql: Sql) => sql`
-  pg_is_in_recovery() as standby, e.number, e.id, e.first_id, e.snapshot::text as snapshot,
+  pg_is_in_recovery() as standby, e.number, e.id, e.first_id::text as first_id, e.snapshot::text as snapshot,
   case when pg_is_in_recovery() then false else
     (e.system_identifier, e.timeline, e.database_oid, e.events_oid) = (
       (select system_identifier from pg_control_system()),

@@ -1,6 +1,11 @@
 //! Reads what is new in one round trip: implements LiveLog.
 //!
-//! Its statements are planned once, where the rest of the log plans each anew: planning costs more than the reading. So
+//! Page and news are one statement and so of one snapshot. That a page may lack what retention has removed is in its news all
+//! the same: PostgreSQL takes the locks of a planned statement before its snapshot, so a segment that was emptied before we could lock
+//! it was announced before we looked. Where each statement of a session may have the same snapshot, or a pooler may be in
+//! between, the news are asked for again.
+//!
+//! The statement is planned once, where the rest of the log plans each anew: planning costs more than the reading. So
 //! that a plan made once still opens no old segment, the first id of the first segment to look at stands in the text, where
 //! the planner sees it. It changes with a roll of the log; the connection is then renewed, and old plans go with it.
 
@@ -10,7 +15,7 @@ import type { Fragment, PostgresClient, Sql } from "./client.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { missing, newsOf, refuseStandby } from "./log.ts";
 import { selectLive } from "./select-events.ts";
-import { selectNews } from "./select-look.ts";
+import { type NewsColumns, newsRow } from "./select-look.ts";
 import { makeWeighing } from "./weighing.ts";
 
 /** As of {@link readingSession}, but planned once. */
@@ -20,6 +25,8 @@ export const liveSession = {
   enable_seqscan: "off",
   // The first row of what it reads has to come first.
   max_parallel_workers_per_gather: "0",
+  // Else a statement's snapshot would be older than its locks.
+  default_transaction_isolation: "read committed",
 } as const;
 
 /** Segments are 2^32 ids wide. */
@@ -29,7 +36,7 @@ const segmentBits = 32n;
 const fromSegment = (sql: Sql, segment: bigint): Fragment =>
   sql`${sql.unsafe(`id >= ${segment << segmentBits}`)}`;
 
-/** @param pooled whether another server may answer each time, unnoticed */
+/** @param pooled whether another server may answer each time, unnoticed, in a session that is not set up */
 export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => {
   const weighing = makeWeighing();
   let known: bigint | null = null;
@@ -39,23 +46,21 @@ export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => 
       const late = (request.lateBound + 1n) >> segmentBits;
       if (known !== null && known !== main) client.renew();
       known = main;
-      const [[first, ...rows], [news]] = await client.run(
-        async (sql) =>
-          await Promise.all([
-            selectLive(
-              sql,
-              request,
-              { main: fromSegment(sql, main), late: fromSegment(sql, late) },
-              weighing,
-            ),
-            selectNews(sql, { ...request, identify: pooled || request.identify }, fromSegment(sql, main)),
-          ]),
-      );
-      if (first === undefined || news === undefined) return missing();
+      const [[first, ...rows], again] = await client.run(async (sql) => {
+        const segments = { main: fromSegment(sql, main), late: fromSegment(sql, late) };
+        const news = (identify: boolean) => newsRow(sql, { ...request, identify }, segments.main);
+        return await Promise.all([
+          selectLive(sql, request, { ...segments, news: news(request.identify) }, weighing),
+          pooled ? sql<NewsColumns[]>`${news(true)}` : null,
+        ]);
+      });
+      if (first === undefined || first.about === null) return missing();
+      const seen = JSON.parse(first.about) as NewsColumns;
+      const news = again?.[0] ?? seen;
       refuseStandby(news.standby);
       const page = pageOf(rows as readonly EventColumns[], request.eventsMax);
       weighing.learn(page, request);
-      return { page, current: parseSnapshot(first.current ?? ""), news: newsOf(news) };
+      return { page, current: parseSnapshot(seen.current), news: newsOf(news) };
     },
   };
 };

@@ -47,7 +47,7 @@ interface EpochColumns {
   readonly standby: boolean;
   readonly number: number;
   readonly id: string;
-  readonly first_id: bigint;
+  readonly first_id: string;
   readonly snapshot: string;
   readonly running: boolean;
 }
@@ -101,7 +101,7 @@ export const newsOf = (row: NewsColumns): News => ({
   epoch: epochOf(row),
   current: parseSnapshot(row.current),
   newestXid: row.newest_xid === null ? null : BigInt(row.newest_xid),
-  purge: row.purge,
+  purge: BigInt(row.purge),
   topics: row.topics === null ? [] : (JSON.parse(row.topics) as { id: number; name: string }[]),
   newestTopicXid: row.newest_topic_xid === null ? null : BigInt(row.newest_topic_xid),
 });
@@ -114,7 +114,12 @@ const lookOf = (row: LookColumns): Look => ({
 });
 
 const epochOf = (row: EpochColumns): EpochState => ({
-  newest: { id: row.id, number: row.number, firstId: row.first_id, snapshot: parseSnapshot(row.snapshot) },
+  newest: {
+    id: row.id,
+    number: row.number,
+    firstId: BigInt(row.first_id),
+    snapshot: parseSnapshot(row.snapshot),
+  },
   isRunning: row.running,
 });
 

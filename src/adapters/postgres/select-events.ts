@@ -84,16 +84,18 @@ export const selectNextPage = (sql: Sql, request: PageRequest, end: WindowEnd, w
   return sql<EventColumns[]>`${pageFrom(sql, rows, request, weighing)}`;
 };
 
-/** The first one says what the statement saw, and is no event; then row by row as a page. */
-export interface LiveColumns extends Omit<EventColumns, "id"> {
+/** The first one is no event: it tells the news, as JSON. Then row by row as a page. */
+export interface LiveColumns extends Omit<EventColumns, "id" | "about"> {
   readonly id: bigint | null;
-  readonly current: string | null;
+  readonly about: string | null;
 }
 
-/** Which segments to look for events in, for the two parts of a window. */
-export interface LiveSegments {
+export interface LiveParts {
+  /** Which segments to look for events in, for the two parts of a window. */
   readonly main: Fragment;
   readonly late: Fragment;
+  /** One row of it. */
+  readonly news: Fragment;
 }
 
 const greatestXid = String(2n ** 64n - 1n);
@@ -101,12 +103,12 @@ const greatestXid = String(2n ** 64n - 1n);
 /**
  * A window that ends at the statement's own snapshot: what it sees is visible. Planned once, without knowing the values:
  * a range of xids, closed at both ends, is taken to be small, so that the planner goes by xid; `offset 0` keeps it from
- * walking the primary key for the sake of the order.
+ * walking the primary key for the sake of the order. The news are of the same snapshot.
  */
 export const selectLive = (
   sql: Sql,
   request: LiveRequest,
-  { main, late }: LiveSegments,
+  { main, late, news }: LiveParts,
   weighing: Weighing,
 ) => {
   const { since, topicIds } = request;
@@ -121,7 +123,7 @@ export const selectLive = (
       where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted(sql, topicIds)}`;
   const both = since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;
   return sql<LiveColumns[]>`
-    select null as id, null as about, null as data, pg_current_snapshot()::text as current
+    select null as id, (select row_to_json(news)::text from (${news}) news) as about, null as data
     union all
-    select *, null from (${pageFrom(sql, sql`${both} offset 0`, request, weighing)}) page`;
+    select * from (${pageFrom(sql, sql`${both} offset 0`, request, weighing)}) page`;
 };

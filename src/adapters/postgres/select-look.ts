@@ -13,16 +13,17 @@ export interface BoundColumns {
   readonly late_id: bigint | null;
 }
 
+/** Numbers of more than 53 bits are text, so that it may come as JSON. */
 export interface NewsColumns {
   readonly standby: boolean;
   readonly current: string;
   readonly number: number;
   readonly id: string;
-  readonly first_id: bigint;
+  readonly first_id: string;
   readonly snapshot: string;
   readonly running: boolean;
   readonly newest_xid: string | null;
-  readonly purge: bigint;
+  readonly purge: string;
   readonly topics: string | null;
   readonly newest_topic_xid: string | null;
 }
@@ -32,7 +33,10 @@ export interface LookColumns extends NewsColumns, BoundColumns {
   readonly tick_top: bigint | null;
 }
 
-type NewsRequest = Pick<LookRequest, "since" | "topicsSince">;
+type NewsRequest = Pick<LookRequest, "since" | "topicsSince"> & {
+  /** Whether to ask the server who it is. */
+  readonly identify: boolean;
+};
 
 const boundColumns = (sql: Sql) => sql`
   main.xid as main_xid, main.last_id as main_id, late.xid as late_xid, late.last_id as late_id`;
@@ -71,7 +75,7 @@ export const selectNewestXid = (sql: Sql, { since, bound }: LookRequest) =>
 const newsColumns = (sql: Sql, topicsSince: Snapshot, newest: Fragment) => sql`
     pg_current_snapshot()::text as current,
     ${newest} as newest_xid,
-    coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0) as purge,
+    coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0)::text as purge,
     (select json_agg(json_build_object('id', t.id, 'name', t.name))::text from (
       select id, name from pgstream.topics where xid >= ${String(topicsSince.xmax)}::text::xid8
       ${topicsSince.xip.length === 0 ? sql`` : lateTopics(sql, topicsSince)}
@@ -87,11 +91,12 @@ const lateTopics = (sql: Sql, topicsSince: Snapshot) => sql`
 
 const newestEpoch = (sql: Sql) => sql`(select * from pgstream.epochs order by number desc limit 1) e`;
 
-export const selectNews = (
+/** One row, as {@link NewsColumns}. */
+export const newsRow = (
   sql: Sql,
-  { identify, since, topicsSince }: NewsRequest & { readonly identify: boolean },
+  { identify, since, topicsSince }: NewsRequest,
   inSegments: Fragment,
-) => sql<NewsColumns[]>`
+): Fragment => sql`
   select ${identify ? epochColumns(sql) : knownEpochColumns(sql)}, ${newsColumns(sql, topicsSince, sql`(${newestXid(sql, since, inSegments)})`)}
   from ${newestEpoch(sql)}`;
 

@@ -83,6 +83,7 @@ const runHistory = async (seed: number, tally: Tally): Promise<void> => {
   const database = makeFakeLog();
   database.cutsFirst = () => random.chance(0.1);
   database.ticksAhead = () => random.integer(1, 4);
+  database.asksForNewsLater = () => random.chance(0.5);
   const { write, committed } = makeWriters(database, random);
   const start = await earliest(database);
   // Puts members out all the time, now and then, or never.

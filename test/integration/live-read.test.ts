@@ -1,0 +1,92 @@
+//! A live read tells what it lacks: page and news are of one snapshot, which is not older than the locks of the page.
+
+import { describe, expect, test } from "bun:test";
+
+import { openClient } from "../../src/adapters/postgres/client.ts";
+import { liveSession, makeLiveLog } from "../../src/adapters/postgres/live-log.ts";
+import { makeLog } from "../../src/adapters/postgres/log.ts";
+import type { LiveRead } from "../../src/core/tail-reader.ts";
+import { targetOf } from "../support/log-database.ts";
+import { openBench, openTransaction } from "../support/purging.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+interface Circumstances {
+  /** Reads before, which decide whether the statement is planned already. */
+  readonly earlierReads: number;
+  readonly isolation: string;
+  readonly pooled: boolean;
+}
+
+/** Reads while a segment is emptied: the read has begun, and then the purge is announced and the segment emptied. */
+const readAcrossPurge = async ({ earlierReads, isolation, pooled }: Circumstances): Promise<LiveRead> => {
+  await using log = await openBench();
+  await log.publish("courses", 7);
+  const session = { ...liveSession, default_transaction_isolation: isolation };
+  await using client = openClient(targetOf(log.url), { name: "live", deadlineMs: 20_000, session });
+  const live = makeLiveLog(client, pooled);
+  const { newest: epoch } = await makeLog(client).epoch();
+  const read = async (): Promise<LiveRead> =>
+    await live.read({
+      since: epoch.snapshot,
+      epoch,
+      mainBound: epoch.firstId - 1n,
+      lateBound: epoch.firstId - 1n,
+      topicIds: null,
+      topicsSince: epoch.snapshot,
+      identify: false,
+      eventsMax: 100,
+      bytesMax: 2 ** 20,
+    });
+  for (let n = 0; n < earlierReads; n += 1) {
+    const { page, news } = await read();
+    expect([page.rows.length, news.purge]).toEqual([7, 0n]);
+  }
+
+  const emptying = await openTransaction(log.url);
+  await emptying.sql`lock table pgstream.events_0 in access exclusive mode`;
+  const reading = read();
+  const isWaiting = async (): Promise<boolean> => {
+    const rows = await log.sql`
+      select from pg_locks
+      where relation = 'pgstream.events_0'::regclass and mode = 'AccessShareLock' and not granted`;
+    return rows.length > 0;
+  };
+  await waitFor(isWaiting, { what: "the read to wait for the segment" });
+  await log.sql`
+    insert into pgstream.purges (epoch, floor, segment, first_id, last_id)
+    values (${epoch.number}, pg_current_snapshot(), 0, 0, 7)`;
+  await emptying.sql`truncate pgstream.events_0`;
+  await emptying.end("commit");
+  return await reading;
+};
+
+describe("a live read that a purge overtakes", () => {
+  for (const earlierReads of [0, 1, 8]) {
+    test(`lacks the events and tells of the purge, after ${earlierReads} earlier reads`, async () => {
+      const { page, news } = await readAcrossPurge({
+        earlierReads,
+        isolation: liveSession.default_transaction_isolation,
+        pooled: false,
+      });
+      expect([page.rows.length, news.purge]).toEqual([0, 1n]);
+    });
+  }
+
+  test("tells of it through a pooler, too, whatever the session's isolation", async () => {
+    const { page, news } = await readAcrossPurge({
+      earlierReads: 1,
+      isolation: "repeatable read",
+      pooled: true,
+    });
+    expect([page.rows.length, news.purge]).toEqual([0, 1n]);
+  });
+
+  test("would say nothing where the snapshot is older than the locks", async () => {
+    const { page, news } = await readAcrossPurge({
+      earlierReads: 1,
+      isolation: "repeatable read",
+      pooled: false,
+    });
+    expect([page.rows.length, news.purge]).toEqual([0, 0n]);
+  });
+});

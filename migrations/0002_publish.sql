@@ -131,7 +131,7 @@ begin
     raise sqlstate 'PS002' using message = format('topic %s is not a name: use letters, digits, "_" and "-", with dots '
       'between tokens, at most 249 characters', quote_literal(left(wrong, 80)));
   end if;
-  if cardinality(unknown) > 0 and not (select s.create_topics from pgstream.settings s) then
+  if cardinality(unknown) > 0 and not (select s.create_topics from pgstream.settings s where s.only_row) then
     raise sqlstate 'PS003' using message = format('topic %s does not exist, and topics are not created on publishing: '
       'insert it into pgstream.topics or turn CREATE_TOPICS on', quote_literal(unknown[1]));
   end if;
@@ -244,7 +244,7 @@ begin
         select (select t.id from pgstream.topics t where t.name = n.name)
         from unnest(topic_list) with ordinality n(name, place) order by n.place)
     into bytes_max, is_same_server, topic_ids
-    from pgstream.settings s;
+    from pgstream.settings s where s.only_row;
   topic_numbers := coalesce(topic_numbers, array(select generate_series(1, cardinality(topic_list))));
   -- Looked at closely unless it plainly is in order: so short that no single value can be too long.
   if not coalesce(

@@ -320,7 +320,7 @@ create function pgstream.forget(retention interval, rows_max integer) returns in
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   longest interval := greatest(retention, (select max(t.retention) from pgstream.topics t));
-  idempotency_window interval := (select s.idempotency_window from pgstream.settings s);
+  idempotency_window interval := (select s.idempotency_window from pgstream.settings s where s.only_row);
   n integer;
   total integer := 0;
 begin

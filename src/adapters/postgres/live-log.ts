@@ -23,6 +23,7 @@ export const liveSession = {
   plan_cache_mode: "force_generic_plan",
   enable_bitmapscan: "off",
   enable_seqscan: "off",
+  jit: "off",
   // The first row of what it reads has to come first.
   max_parallel_workers_per_gather: "0",
   // Else a statement's snapshot would be older than its locks.

@@ -36,11 +36,13 @@ import { makeWeighing } from "./weighing.ts";
  * Settings of a session that reads. Everything it asks for has its index, and tables may be so new that they have no
  * statistics. Without bitmap scans pages then come off the primary key in order all the same: else every page would
  * collect the rest of its window anew, and sort it. Without sequential scans an idle look does not go through all topics.
+ * Before PostgreSQL 18 that makes what has no other way look so expensive that it would be compiled first, for 100 ms.
  */
 export const readingSession = {
   plan_cache_mode: "force_custom_plan",
   enable_bitmapscan: "off",
   enable_seqscan: "off",
+  jit: "off",
 } as const;
 
 interface EpochColumns {

@@ -14,6 +14,8 @@ export interface Wish {
   readonly chartFolder: string | null;
   /** A Markdown file whose block between the markers is replaced. */
   readonly docFile: string | null;
+  /** Where `initdb` and `postgres` are; null for those that come with the packages. */
+  readonly binDir: string | null;
   /** Settings of the server beyond the stated ones. */
   readonly settings: Readonly<Record<string, string>>;
 }
@@ -74,6 +76,7 @@ interface Flags {
   readonly json: string;
   readonly chart?: string;
   readonly doc?: string;
+  readonly binDir?: string;
   readonly set: Readonly<Record<string, string>>;
 }
 
@@ -98,6 +101,7 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
     .option("--json <file>", "where the figures go", defaultJsonFile)
     .option("--chart <folder>", "draw performance-light.svg and performance-dark.svg there")
     .option("--doc <file>", "put the table into this Markdown file, between its markers")
+    .option("--bin-dir <folder>", "measure the PostgreSQL whose initdb and postgres are there")
     .option("--set <name=value>", "a setting of the server, may be repeated", parseSetting, {})
     .helpOption("-h, --help", "print this")
     .addHelpText("after", `\nWhat there is to measure:\n${list}\n`)
@@ -128,6 +132,7 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
     jsonFile: flags.json,
     chartFolder: flags.chart ?? null,
     docFile: flags.doc ?? null,
+    binDir: flags.binDir ?? null,
     settings: flags.set,
   };
 };

@@ -78,7 +78,7 @@ const run = async (wish: Wish, signal: AbortSignal): Promise<void> => {
   if (wish.docFile !== null) replaceBlock(await Bun.file(wish.docFile).text(), "");
   const date = new Date().toISOString().slice(0, 10);
   say("starting PostgreSQL");
-  await using server = await startBenchServer(wish.settings, signal);
+  await using server = await startBenchServer(wish, signal);
   say(
     `PostgreSQL ${server.version}: ${Object.entries(server.settings)
       .map(([name, value]) => `${name} ${value}`)

@@ -83,16 +83,22 @@ const makeDatabases = (adminUrl: string, admin: postgres.Sql, signal: AbortSigna
   return { createDatabase, checkpoint: async () => void (await admin`checkpoint`) };
 };
 
+export interface BenchServerOptions {
+  /** By name, over the stated ones. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Where `initdb` and `postgres` are; null or nothing for those that come with the packages. */
+  readonly binDir?: string | null;
+}
+
 /**
- * @param extra settings by name, over the stated ones
- * @throws DeliveryError when the server does not keep what it acknowledges
+ * @throws DeliveryError when the server does not keep what it acknowledges; PgstreamError when it cannot be started
  */
 export const startBenchServer = async (
-  extra: Readonly<Record<string, string>>,
+  { settings: extra = {}, binDir = null }: BenchServerOptions,
   signal: AbortSignal,
 ): Promise<BenchServer> => {
   await using opening = new AsyncDisposableStack();
-  const binaries = await findBinaries();
+  const binaries = await findBinaries(binDir === null ? {} : { binDir });
   const server = opening.use(
     await startServer({ binaries, password: "password", settings: { ...statedSettings, ...extra } }),
   );

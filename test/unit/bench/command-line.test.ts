@@ -19,6 +19,7 @@ describe("the benchmark's command line", () => {
       jsonFile: "bench/results/latest.json",
       chartFolder: null,
       docFile: null,
+      binDir: null,
       settings: {},
     });
   });
@@ -28,7 +29,7 @@ describe("the benchmark's command line", () => {
       read(
         ..."--only|latency, catch-up|--scale|quick|--rounds=5|--events|50_000_000".split("|"),
         ..."--soak 30m --json a.json --chart docs --doc docs/a.md".split(" "),
-        ..."--set shared_buffers=1GB --set wal_level=minimal".split(" "),
+        ..."--bin-dir pg/bin --set shared_buffers=1GB --set wal_level=minimal".split(" "),
       ),
     ).toEqual({
       only: ["latency", "catch-up"],
@@ -39,6 +40,7 @@ describe("the benchmark's command line", () => {
       jsonFile: "a.json",
       chartFolder: "docs",
       docFile: "docs/a.md",
+      binDir: "pg/bin",
       settings: { shared_buffers: "1GB", wal_level: "minimal" },
     });
   });

@@ -4,16 +4,17 @@
 //! subscription visibly, with the cursor in front of what it failed on.
 
 import { backoffMs, type Backoff } from "./backoff.ts";
-import { decodeCursor, encodeCursor } from "./cursor-codec.ts";
+import { encodeCursor } from "./cursor-codec.ts";
 import type { Cursor } from "./cursor.ts";
 import { hasCode, isRetryable, messageOf, PgstreamError } from "./errors.ts";
 import type { Event } from "./event.ts";
 import { type Follower, makeFollower } from "./follower.ts";
 import { describeGap, type TopicGap } from "./gap.ts";
-import type { Epoch, Log } from "./log.ts";
+import type { Log } from "./log.ts";
 import type { Clock, Logger } from "./ports.ts";
 import type { Batch } from "./reader.ts";
-import { type From, startCursor } from "./start.ts";
+import { findCursor } from "./resume.ts";
+import type { From } from "./start.ts";
 import type { Tail } from "./tail.ts";
 import type { TopicFilter } from "./topic.ts";
 import type { WakeupFlag } from "./wakeup-flag.ts";
@@ -35,7 +36,11 @@ export interface EventHandler {
   readonly handle: (events: readonly Event[], context: HandleContext) => Promise<void>;
   /** The cursor of the last batch done, null when there is none. Asked at start and after every reconnect. */
   readonly cursor: () => Promise<string | null>;
-  /** Told now and then that the subscription moved past events of other topics; storing it saves work later. */
+  /**
+   * Told where a new subscription starts that does not start at the earliest event, and now and then that it moved past
+   * events of other topics. Storing the first keeps one that started at `latest` from starting later after a restart before
+   * its first event; the others save work.
+   */
   readonly advance?: (cursor: string, signal: AbortSignal) => Promise<void>;
 }
 
@@ -81,49 +86,6 @@ export interface Subscription {
   readonly events: SubscriptionEvents;
 }
 
-const startOver = async (
-  log: Log,
-  epoch: Epoch,
-  why: PgstreamError,
-  { options, ports }: Subscription,
-): Promise<Cursor> => {
-  if (options.onEpochChange === "stop") throw why;
-  ports.logger.warn({ code: why.code, epoch: epoch.id }, "starting over at the new epoch's first event");
-  return await startCursor(log, epoch, { kind: "earliest" });
-};
-
-/** Where to go on: at the stored cursor, at the configured start, or, if told so, at a new epoch's beginning. */
-const findCursor = async (subscription: Subscription): Promise<{ epoch: Epoch; cursor: Cursor }> => {
-  const { handler, options, ports } = subscription;
-  const stored = await handler.cursor();
-  const { newest, isRunning } = await ports.log.epoch();
-  const from: From = stored === null ? options.from : { kind: "cursor", cursor: decodeCursor(stored) };
-  const wanted = from.kind === "cursor" ? from.cursor.epoch : null;
-  if (isRunning && (wanted === null || wanted === newest.id)) {
-    return { epoch: newest, cursor: await startCursor(ports.log, newest, from) };
-  }
-  const known = wanted === null || (await ports.log.knowsEpoch(wanted));
-  const why = known
-    ? new PgstreamError(
-        "epoch_changed",
-        "the database is not the one this cursor was taken on: it was promoted, restored or recreated since; look what it lost, then start over with ON_EPOCH_CHANGE=restart",
-        { details: { cursorEpoch: wanted, newestEpoch: newest.id } },
-      )
-    : new PgstreamError(
-        "unknown_epoch",
-        "the cursor belongs to another log: this database has never known its epoch; check DATABASE_URL, or start over with ON_EPOCH_CHANGE=restart",
-        { details: { cursorEpoch: wanted, newestEpoch: newest.id } },
-      );
-  if (!isRunning && (options.onEpochChange === "restart" || wanted === null)) {
-    throw new PgstreamError(
-      "epoch_changed",
-      "waiting for the first publish on this server, which opens its epoch",
-      { retryable: true },
-    );
-  }
-  return { epoch: newest, cursor: await startOver(ports.log, newest, why, subscription) };
-};
-
 /** Hands a batch to the handler until it is done. Gives up after `handlerRetriesMax`, or when told to stop. */
 const deliver = async (batch: Batch, subscription: Subscription, signal: AbortSignal): Promise<boolean> => {
   const { handler, options, ports, events } = subscription;
@@ -168,21 +130,30 @@ const gapReporter =
     events.onGap(gap);
   };
 
+/** What one connected stretch leaves to the next. */
+interface Stretch {
+  /** Where it started, while nothing may have been stored. */
+  started: Cursor | null;
+  readonly onProgress: () => void;
+}
+
 /** One connected stretch: from the stored cursor on, until the signal aborts or something fails. */
-const follow = async (
-  subscription: Subscription,
-  signal: AbortSignal,
-  onProgress: () => void,
-): Promise<void> => {
-  const { options, ports } = subscription;
-  const { epoch, cursor } = await findCursor(subscription);
+const follow = async (subscription: Subscription, stretch: Stretch, signal: AbortSignal): Promise<void> => {
+  const { handler, options, ports } = subscription;
+  const known = { stored: await handler.cursor(), started: stretch.started };
+  const { epoch, cursor, isPassing } = await findCursor(ports.log, known, options, ports.logger);
+  if (isPassing) {
+    // Else one that nothing has happened to yet would start later after a lost connection, or a restart.
+    stretch.started = cursor;
+    await handler.advance?.(encodeCursor(cursor), signal);
+  }
   const follower = makeFollower({ ...ports, onNews: ports.wakeups.raise }, cursor, {
     ...options,
     epoch,
     onGap: gapReporter(subscription),
   });
   try {
-    await deliverAll(follower, subscription, signal, onProgress);
+    await deliverAll(follower, subscription, signal, stretch.onProgress);
   } finally {
     follower.leave();
   }
@@ -221,11 +192,15 @@ const deliverAll = async (
 export const runSubscription = async (subscription: Subscription, signal: AbortSignal): Promise<void> => {
   const { options, ports, events } = subscription;
   let attempt = 0;
+  const stretch: Stretch = {
+    started: null,
+    onProgress: () => {
+      attempt = 0;
+    },
+  };
   while (!signal.aborted) {
     try {
-      await follow(subscription, signal, () => {
-        attempt = 0;
-      });
+      await follow(subscription, stretch, signal);
     } catch (error) {
       // Stopping cuts off a read that is on its way.
       if (signal.aborted && hasCode(error, "database_unavailable")) return;

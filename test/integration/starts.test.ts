@@ -5,6 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
 import { PgstreamError } from "../../src/core/errors.ts";
 import type { From } from "../../src/core/start.ts";
+import { openStore } from "../../src/library/open-store.ts";
+import { openSubscription } from "../../src/library/subscription.ts";
 import { becomeAnotherServer } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";
 import { openBench, openTransaction } from "../support/purging.ts";
@@ -68,6 +70,34 @@ describe("latest", () => {
       expect(await reader.read()).toEqual([late, next]);
     },
   );
+
+  test("is remembered by a store from the beginning: nothing that comes between two runs is missed", async () => {
+    await using bench = await openReadBench();
+    const session = bench.session();
+    await publish(session);
+    const store = await openStore("sqlite::memory:");
+    const handled: bigint[] = [];
+    const open = () =>
+      openSubscription({
+        database: bench.url,
+        topics: [">"],
+        from: "latest",
+        store,
+        subscription: "quiet",
+        handle: async (events) => {
+          handled.push(...events.map(({ id }) => id));
+          await Promise.resolve();
+        },
+      });
+    const first = open();
+    await waitFor(() => first.status().state === "live", { what: "the first run to be live" });
+    await first.stop();
+    const between = await publishMany(session, 3);
+    await using _ = open();
+    await waitFor(() => handled.length >= between.length, { what: "the events between the runs" });
+    expect(handled).toEqual([...between]);
+    await store.close();
+  });
 
   test("of a log without events is its first event", async () => {
     await using bench = await openReadBench();

@@ -62,6 +62,51 @@ describe("a lost connection", () => {
   });
 });
 
+describe("a new subscription at the latest, before its first event", () => {
+  test("stores where it started before anything else", async () => {
+    const { database, run, stop, store, handled, advanced } = makeSubscription({ from: { kind: "latest" } });
+    database.publish("a");
+    const running = run();
+    await settle(200);
+    stop.abort();
+    await running;
+    const now = await startCursor(database.log, database.newestEpoch(), { kind: "latest" });
+    expect([handled, advanced, store.cursor]).toEqual([[], [encodeCursor(now)], encodeCursor(now)]);
+  });
+
+  for (const stores of ["a store", "an application that stores handled batches alone"]) {
+    test(`gets what was published while the connection was lost, with ${stores}`, async () => {
+      const { database, run, stop, handled, clock, retries, raise } = makeSubscription(
+        { from: { kind: "latest" } },
+        stores === "a store" ? {} : { advance: async () => await Promise.resolve() },
+      );
+      database.publish("a");
+      const running = run();
+      await settle(200);
+      database.before = () => {
+        if (retries.length > 0) return;
+        database.publish("a");
+        throw retryable();
+      };
+      raise();
+      await clock.pass(10_000);
+      expect(retries).toHaveLength(1);
+      expect(handled).toEqual([2n]);
+      stop.abort();
+      await running;
+    });
+  }
+});
+
+test("a new subscription at the earliest stores no start: another one can still be chosen", async () => {
+  const { run, stop, store, advanced } = makeSubscription();
+  const running = run();
+  await settle(200);
+  stop.abort();
+  await running;
+  expect([advanced, store.cursor]).toEqual([[], null]);
+});
+
 describe("moving past other people's events", () => {
   test("tells the cursor now and then, at most once per interval", async () => {
     const { database, run, clock, stop, advanced, raise } = makeSubscription({

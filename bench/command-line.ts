@@ -58,7 +58,10 @@ const parseNames =
     throw new InvalidArgumentError(`there is no "${unknown}"; there are ${[...known].join(", ")}.`);
   };
 
-const parseSetting = (text: string, before: Readonly<Record<string, string>>): Record<string, string> => {
+const parseSetting = (
+  text: string,
+  before: Readonly<Record<string, string>> = {},
+): Record<string, string> => {
   const [, name, value] = /^([a-z_.]+)=(.*)$/.exec(text) ?? [];
   if (name === "port" || name === "listen_addresses") {
     throw new InvalidArgumentError(`the benchmark chooses ${name} itself.`);
@@ -77,7 +80,7 @@ interface Flags {
   readonly chart?: string;
   readonly doc?: string;
   readonly binDir?: string;
-  readonly set: Readonly<Record<string, string>>;
+  readonly set?: Readonly<Record<string, string>>;
 }
 
 export interface Choice {
@@ -102,7 +105,7 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
     .option("--chart <folder>", "draw performance-light.svg and performance-dark.svg there")
     .option("--doc <file>", "put the table into this Markdown file, between its markers")
     .option("--bin-dir <folder>", "measure the PostgreSQL whose initdb and postgres are there")
-    .option("--set <name=value>", "a setting of the server, may be repeated", parseSetting, {})
+    .option("--set <name=value>", "a setting of the server, may be repeated", parseSetting)
     .helpOption("-h, --help", "print this")
     .addHelpText("after", `\nWhat there is to measure:\n${list}\n`)
     .addHelpText(
@@ -133,6 +136,6 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
     chartFolder: flags.chart ?? null,
     docFile: flags.doc ?? null,
     binDir: flags.binDir ?? null,
-    settings: flags.set,
+    settings: flags.set ?? {},
   };
 };

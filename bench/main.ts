@@ -1,6 +1,7 @@
 //! `bun run bench`: starts a PostgreSQL, measures in turns, prints a table and writes the figures down. Figures go to
 //! stdout, progress to stderr. One event lost, repeated, reordered or altered, and there is no figure at all.
 
+import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
@@ -129,5 +130,9 @@ const wish = readCommandLine(process.argv.slice(2), choices);
 if ("print" in wish) {
   (wish.exitCode === 0 ? process.stdout : process.stderr).write(`${wish.print}\n`);
   process.exit(wish.exitCode);
+}
+if (wish.binDir !== null && !existsSync(join(wish.binDir, "initdb"))) {
+  process.stderr.write(`bench: --bin-dir: there is no initdb in ${wish.binDir}\n`);
+  process.exit(2);
 }
 process.exit(await runUntilStopped(wish));

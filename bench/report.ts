@@ -106,7 +106,7 @@ export const markdownOf = (report: Report): string => {
     "",
     `\`${report.command}\` on ${report.date}: ${machine.cores} cores (${machine.cpu}), ${machine.memoryGiB} GiB, ${machine.os}.`,
     `pgstream ${versions.pgstream}${versions.commit === null ? "" : ` (${versions.commit})`}, Bun ${versions.bun}, PostgreSQL ${versions.postgres}: ${shown.join(", ")}.`,
-    `${report.rounds} rounds in turns, median (least to most); scale ${report.scale}; ${Math.round(report.seconds)} s in all.`,
+    `${report.rounds} rounds in turns, median (least to most); scale ${report.scale}${report.scale < 1 ? " (a first impression: the goals are for scale 1)" : ""}; ${Math.round(report.seconds)} s in all.`,
     report.isDisturbed
       ? `**Disturbed**: other processes took up to ${others} of the machine.`
       : `Undisturbed: other processes took at most ${others} of the machine.`,

@@ -23,6 +23,8 @@ export interface PurgerPorts extends PurgePorts {
 export interface PurgerProgress {
   /** What it waits for; null when a round was done, or another purger is at work. */
   obstacle: string | null;
+  /** Why no tick can be taken; null when they can. Told within seconds, where rounds are minutes apart. */
+  tickObstacle: string | null;
   isLeading: boolean;
   /** The last round of its own, and when it ended by the Clock. */
   last: { readonly round: PurgeRound; readonly at: number } | null;
@@ -106,10 +108,17 @@ export const runPurger = async (
   // When one of the two fails, the other must have ended before the caller closes the connections.
   const failing = new AbortController();
   const running = AbortSignal.any([signal, failing.signal]);
+  const onState = (failure: string | null): void => {
+    progress.tickObstacle = failure === null ? null : `cannot take ticks: ${failure}`;
+  };
   const endings = await Promise.allSettled(
     [
       purgeOnSchedule(ports, options, progress, running),
-      keepTicking({ ...ports, isLeading: () => progress.isLeading }, options.tickIntervalMs, running),
+      keepTicking(
+        { ...ports, isLeading: () => progress.isLeading, onState },
+        options.tickIntervalMs,
+        running,
+      ),
     ].map(async (it) => await it.finally(() => failing.abort())),
   );
   for (const ending of endings) if (ending.status === "rejected") throw ending.reason;

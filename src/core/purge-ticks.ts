@@ -1,6 +1,6 @@
 //! Keeps ticks coming while events flow. They tell the age of events, and cut a long catch-up into windows.
 
-import { isRetryable, messageOf } from "./errors.ts";
+import { type ErrorCode, messageOf, PgstreamError } from "./errors.ts";
 import type { Clock, Logger } from "./ports.ts";
 
 export interface TickPorts {
@@ -8,6 +8,8 @@ export interface TickPorts {
   readonly tick: () => Promise<boolean>;
   /** One purger ticks, whoever is at work. */
   readonly isLeading: () => boolean;
+  /** Told when ticks come to fail, with the code of why, and null when they come to work again. */
+  readonly onState: (failure: ErrorCode | null) => void;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -17,7 +19,7 @@ export interface TickPorts {
  * @throws PgstreamError what waiting cannot mend
  */
 export const keepTicking = async (
-  { tick, isLeading, clock, logger }: TickPorts,
+  { tick, isLeading, onState, clock, logger }: TickPorts,
   intervalMs: number,
   signal: AbortSignal,
 ): Promise<void> => {
@@ -27,9 +29,11 @@ export const keepTicking = async (
     if (signal.aborted || !isLeading()) continue;
     try {
       await tick();
+      if (isFailing) onState(null);
       isFailing = false;
     } catch (error) {
-      if (!isRetryable(error)) throw error;
+      if (!(error instanceof PgstreamError && error.retryable)) throw error;
+      onState(error.code);
       // Once, not every second of an outage.
       if (!isFailing) logger.warn({ error: messageOf(error) }, "no tick could be taken; trying again");
       isFailing = true;

@@ -115,5 +115,6 @@ export const demo: Command = async (config, context) => {
   await using stage = await setDemoStage(config);
   const code = await play(stage, context, { startedAt, forMs: config.demo.forMs });
   context.print("");
+  context.print("what is still in the log, compared with the consumer's receipts, id by id:");
   return Math.max(code, await verify(stage.config, context));
 };

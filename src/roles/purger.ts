@@ -32,12 +32,12 @@ const optionsOf = ({ purger }: Config): PurgerOptions => ({
 });
 
 const statusOf = (
-  { obstacle, isLeading, last, purgedEvents }: PurgerProgress,
+  { obstacle, tickObstacle, isLeading, last, purgedEvents }: PurgerProgress,
   schedule: Schedule,
   now: number,
 ): Readiness => {
   const broken = last?.round.failures.find((it) => !it.retryable);
-  const reason = obstacle ?? (broken === undefined ? null : `cannot ${broken.step}`);
+  const reason = obstacle ?? tickObstacle ?? (broken === undefined ? null : `cannot ${broken.step}`);
   return {
     ready: reason === null,
     reason,
@@ -89,6 +89,7 @@ export const purger: Role = async (context) => {
   const signal = AbortSignal.any([context.signal, stopping.signal]);
   const progress: PurgerProgress = {
     obstacle: "waits for the database",
+    tickObstacle: null,
     isLeading: false,
     last: null,
     purgedEvents: 0n,

@@ -106,14 +106,19 @@ describe("ticks", () => {
     const stopping = new AbortController();
     const { clock } = makeFakeClock(() => clock.now() >= seconds * 1_000 && stopping.abort());
     const { logger, messages } = makeMemoryLogger();
+    const states: unknown[] = [];
     let ticks = 0;
     const tick = async (): Promise<boolean> => {
       ticks += 1;
       if (ticks <= (log.failing ?? 0)) throw gone();
       return await Promise.resolve(true);
     };
-    await keepTicking({ tick, isLeading: () => log.leads ?? true, clock, logger }, 1_000, stopping.signal);
-    return { ticks, messages };
+    await keepTicking(
+      { tick, isLeading: () => log.leads ?? true, onState: (it) => void states.push(it), clock, logger },
+      1_000,
+      stopping.signal,
+    );
+    return { ticks, messages, states };
   };
 
   test("are taken once a second, by the purger at work", async () => {
@@ -122,9 +127,10 @@ describe("ticks", () => {
   });
 
   test("go on after an outage, which is told once", async () => {
-    const { ticks, messages } = await tickFor(10, { failing: 5 });
+    const { ticks, messages, states } = await tickFor(10, { failing: 2 });
     expect(ticks).toBe(9);
     expect(messages).toHaveLength(1);
+    expect(states).toEqual(["database_unavailable", "database_unavailable", null]);
   });
 });
 
@@ -135,7 +141,13 @@ describe("a purger", () => {
     const { logger } = makeMemoryLogger();
     const { purging, calls } = makeFakeLog(log);
     const { schedule } = makeWall(clock.now);
-    const progress: PurgerProgress = { obstacle: "waits", isLeading: false, last: null, purgedEvents: 0n };
+    const progress: PurgerProgress = {
+      obstacle: "waits",
+      tickObstacle: null,
+      isLeading: false,
+      last: null,
+      purgedEvents: 0n,
+    };
     const ports = { purging, tick: purging.tick, schedule, clock, random: () => 0.5, logger };
     const reconnect = { delayMsMin: 100, delayMsMax: 1_000 };
     const ending = await runPurger(

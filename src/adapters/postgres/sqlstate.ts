@@ -67,7 +67,9 @@ export const connectionErrorOf = (error: unknown): PgstreamError | null => {
 export const databaseErrorOf = (error: unknown): PgstreamError => {
   const state = sqlstateOf(error) ?? "";
   const code = ours[state] ?? theirs[state] ?? "database_error";
-  return new PgstreamError(code, messageOf(error), {
+  const isIncomplete = code === "not_migrated" && ours[state] === undefined;
+  const message = isIncomplete ? `${messageOf(error)}: run the migrator (ROLES=migrator)` : messageOf(error);
+  return new PgstreamError(code, message, {
     cause: error,
     retryable: retryable.test(state),
     details: { sqlstate: state },

@@ -4,7 +4,7 @@
 import type { AnyElysia } from "elysia";
 
 import type { RoleName } from "../config/role-names.ts";
-import { PgstreamError } from "../core/errors.ts";
+import { messageOf, PgstreamError } from "../core/errors.ts";
 import type { Part } from "../http/app.ts";
 import type { Readiness } from "../http/health.ts";
 import type { Role, RoleContext, RunningRole } from "./role.ts";
@@ -86,7 +86,9 @@ export const hostRole = (name: RoleName, context: RoleContext, options: HostOpti
     // A failure often shows twice, in `done` and in `stop`; it is told once.
     if (state.is !== "failed") {
       const code = error instanceof PgstreamError ? error.code : "internal";
-      logger.error({ code, error }, "the role failed");
+      // Whoever sets things wrong needs no stack.
+      const why = code === "invalid_config" ? { reason: messageOf(error) } : { error };
+      logger.error({ code, ...why }, "the role failed");
       become({ is: "failed", code });
     }
     return { error };

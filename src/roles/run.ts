@@ -22,9 +22,11 @@ export interface Scene {
 const isFatal = (name: RoleName, ending: Ending): boolean =>
   ending !== "ended" && (name === "migrator" || hasCode(ending.error, "invalid_config"));
 
+/** @throws PgstreamError `invalid_config` when that was the reason of one of them */
 const exitCodeOf = (endings: readonly Ending[]): number => {
   const failures = endings.filter((it) => it !== "ended");
-  if (failures.some(({ error }) => hasCode(error, "invalid_config"))) return 2;
+  const wrong = failures.find(({ error }) => hasCode(error, "invalid_config"));
+  if (wrong !== undefined) throw wrong.error;
   return failures.length > 0 ? 1 : 0;
 };
 
@@ -81,7 +83,8 @@ const drain = async (
 /**
  * Runs the roles until the signal aborts, all have ended, or one failed beyond repair; then stops what still runs,
  * within `SHUTDOWN_TIMEOUT`.
- * @returns the exit code: 0, 1 when a role failed or did not stop in time, 2 when its settings were wrong
+ * @returns the exit code: 0, or 1 when a role failed or did not stop in time
+ * @throws PgstreamError `invalid_config` when a role's settings were wrong
  */
 export const runRoles = async (
   entries: readonly RoleEntry[],

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import type { RoleName } from "../../../src/config/role-names.ts";
 import { PgstreamError } from "../../../src/core/errors.ts";
 import { runRoles, type Scene } from "../../../src/roles/run.ts";
+import { outcomeOf } from "../core/fakes.ts";
 import { fakeContext, fakeRole, type FakeRole } from "./fake-role.ts";
 
 const run = (
@@ -183,11 +184,11 @@ describe("a role that fails", () => {
     expect(await exitCode).toBe(1);
   });
 
-  test("because of its settings ends the process with exit code 2, and the others are drained", async () => {
+  test("because of its settings ends the process with what is wrong with them, and the others are drained", async () => {
     const purger = fakeRole({ broken: new PgstreamError("invalid_config", "PURGE_SCHEDULE: not a pattern") });
     const producer = fakeRole();
     const { exitCode } = run({ purger, producer });
-    expect(await exitCode).toBe(2);
+    expect(await outcomeOf(exitCode)).toBe("invalid_config");
     expect(producer.story.at(-1)).toBe("stops");
   });
 });

@@ -1,13 +1,17 @@
-//! A live read tells what it lacks: page and news are of one snapshot, which is not older than the locks of the page.
+//! A live read holds what it claims to have seen, and tells what it lacks: page and news are of one snapshot, which is not older
+//! than the locks of the page, but may be younger than its plan.
 
 import { describe, expect, test } from "bun:test";
 
 import { openClient } from "../../src/adapters/postgres/client.ts";
 import { liveSession, makeLiveLog } from "../../src/adapters/postgres/live-log.ts";
 import { makeLog } from "../../src/adapters/postgres/log.ts";
-import type { LiveRead } from "../../src/core/tail-reader.ts";
+import type { Epoch } from "../../src/core/log.ts";
+import { sees } from "../../src/core/snapshot.ts";
+import type { LiveRead, LiveRequest } from "../../src/core/tail-reader.ts";
 import { targetOf } from "../support/log-database.ts";
 import { openBench, openTransaction } from "../support/purging.ts";
+import { openReadBench, publish, roll } from "../support/read-bench.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 interface Circumstances {
@@ -17,6 +21,18 @@ interface Circumstances {
   readonly pooled: boolean;
 }
 
+const requestFrom = (epoch: Epoch): LiveRequest => ({
+  since: epoch.snapshot,
+  epoch,
+  mainBound: epoch.firstId - 1n,
+  lateBound: epoch.firstId - 1n,
+  topicIds: null,
+  topicsSince: epoch.snapshot,
+  identify: false,
+  eventsMax: 100,
+  bytesMax: 2 ** 20,
+});
+
 /** Reads while a segment is emptied: the read has begun, and then the purge is announced and the segment emptied. */
 const readAcrossPurge = async ({ earlierReads, isolation, pooled }: Circumstances): Promise<LiveRead> => {
   await using log = await openBench();
@@ -25,18 +41,7 @@ const readAcrossPurge = async ({ earlierReads, isolation, pooled }: Circumstance
   await using client = openClient(targetOf(log.url), { name: "live", deadlineMs: 20_000, session });
   const live = makeLiveLog(client, pooled);
   const { newest: epoch } = await makeLog(client).epoch();
-  const read = async (): Promise<LiveRead> =>
-    await live.read({
-      since: epoch.snapshot,
-      epoch,
-      mainBound: epoch.firstId - 1n,
-      lateBound: epoch.firstId - 1n,
-      topicIds: null,
-      topicsSince: epoch.snapshot,
-      identify: false,
-      eventsMax: 100,
-      bytesMax: 2 ** 20,
-    });
+  const read = async (): Promise<LiveRead> => await live.read(requestFrom(epoch));
   for (let n = 0; n < earlierReads; n += 1) {
     const { page, news } = await read();
     expect([page.rows.length, news.purge]).toEqual([7, 0n]);
@@ -89,4 +94,53 @@ describe("a live read that a purge overtakes", () => {
     });
     expect([page.rows.length, news.purge]).toEqual([0, 0n]);
   });
+});
+
+describe("a live read that a segment overtakes", () => {
+  const waitsFor = ["pgstream.purges", "pgstream.events_0"];
+  // What makes the statement be planned anew.
+  const changes = [
+    "vacuum full pgstream.epochs",
+    "alter table only pgstream.events alter column key set statistics -1",
+  ];
+  for (const earlierReads of [0, 1, 8]) {
+    for (const locked of waitsFor) {
+      for (const change of changes) {
+        test(`has its event, when it waits for ${locked}, after ${earlierReads} earlier reads and ${change}`, async () => {
+          await using bench = await openReadBench();
+          const [session, holder, watcher] = [bench.session(), bench.session(), bench.session()];
+          await publish(session);
+          await roll(session);
+          await publish(session);
+          await using client = openClient(targetOf(bench.url), {
+            name: "live",
+            deadlineMs: 20_000,
+            session: liveSession,
+          });
+          const live = makeLiveLog(client);
+          const { newest: epoch } = await bench.log.epoch();
+          const request = requestFrom(epoch);
+          for (let n = 0; n < earlierReads; n += 1) await live.read(request);
+          await session.unsafe(change);
+          await holder`begin`;
+          await holder.unsafe(`lock table ${locked} in access exclusive mode`);
+          const reading = live.read(request);
+          const isWaiting = async (): Promise<boolean> => {
+            const rows = await watcher`
+              select from pg_locks where not granted and relation = ${locked}::text::regclass`;
+            return rows.length > 0;
+          };
+          await waitFor(isWaiting, { what: "the read to wait" });
+          await roll(session); // to a segment that was not there when the read was planned
+          const id = await publish(session);
+          const [row] = await session<{ xid: string }[]>`
+            select xid::text as xid from pgstream.events where id = ${String(id)}::text::bigint`;
+          await holder`commit`;
+          const { page, current } = await reading;
+          expect(sees(current, BigInt(row?.xid ?? 0))).toBe(true);
+          expect(page.rows.map((it) => it.id)).toContain(id);
+        });
+      }
+    }
+  }
 });

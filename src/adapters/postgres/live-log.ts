@@ -5,6 +5,10 @@
 //! it was announced before we looked. Where each statement of a session may have the same snapshot, or a pooler may be in
 //! between, the news are asked for again.
 //!
+//! The other way round, a snapshot may see events of a segment that was attached after the plan was made, and the plan lacks
+//! it. So the news say how far the ids have got: what goes beyond the segments that every plan was sure to have since the read
+//! before is read again.
+//!
 //! The statement is planned once, where the rest of the log plans each anew: planning costs more than the reading. So
 //! that a plan made once still opens no old segment, the first id of the first segment to look at stands in the text, where
 //! the planner sees it. It changes with a roll of the log; the connection is then renewed, and old plans go with it.
@@ -15,7 +19,7 @@ import type { Fragment, PostgresClient, Sql } from "./client.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { missing, newsOf, refuseStandby } from "./log.ts";
 import { selectLive } from "./select-events.ts";
-import { type NewsColumns, newsRow } from "./select-look.ts";
+import { type LiveNewsColumns, newsRow } from "./select-look.ts";
 import { makeWeighing } from "./weighing.ts";
 
 /** As of {@link readingSession}, but planned once. */
@@ -40,28 +44,48 @@ const fromSegment = (sql: Sql, segment: bigint): Fragment =>
 /** @param pooled whether another server may answer each time, unnoticed, in a session that is not set up */
 export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => {
   const weighing = makeWeighing();
-  let known: bigint | null = null;
+  let first: bigint | null = null;
+  /** Every plan that is made from now on has the segments up to this one. */
+  let planned = -1;
+
+  const ask = async (request: LiveRequest) => {
+    const main = (request.mainBound + 1n) >> segmentBits;
+    const late = (request.lateBound + 1n) >> segmentBits;
+    if (first !== null && first !== main) client.renew();
+    first = main;
+    const [[head, ...rows], again] = await client.run(async (sql) => {
+      const segments = { main: fromSegment(sql, main), late: fromSegment(sql, late) };
+      const news = (identify: boolean) => newsRow(sql, { ...request, identify }, segments.main);
+      return await Promise.all([
+        selectLive(sql, request, { ...segments, news: news(request.identify) }, weighing),
+        pooled ? sql<LiveNewsColumns[]>`${news(true)}` : null,
+      ]);
+    });
+    if (head === undefined || head.about === null) return missing();
+    const seen = JSON.parse(head.about) as LiveNewsColumns;
+    return { seen, news: again?.[0] ?? seen, rows: rows as readonly EventColumns[] };
+  };
+
+  /** Whether the plan had every segment with events that its snapshot saw; what it was asked for is learnt for the next. */
+  const hadAllSegments = ({
+    last_segment: last,
+    next_is_settled: isNextSettled,
+  }: LiveNewsColumns): boolean => {
+    const hadAll = last <= planned;
+    planned = isNextSettled ? last + 1 : last;
+    return hadAll;
+  };
+
   return {
     read: async (request: LiveRequest) => {
-      const main = (request.mainBound + 1n) >> segmentBits;
-      const late = (request.lateBound + 1n) >> segmentBits;
-      if (known !== null && known !== main) client.renew();
-      known = main;
-      const [[first, ...rows], again] = await client.run(async (sql) => {
-        const segments = { main: fromSegment(sql, main), late: fromSegment(sql, late) };
-        const news = (identify: boolean) => newsRow(sql, { ...request, identify }, segments.main);
-        return await Promise.all([
-          selectLive(sql, request, { ...segments, news: news(request.identify) }, weighing),
-          pooled ? sql<NewsColumns[]>`${news(true)}` : null,
-        ]);
-      });
-      if (first === undefined || first.about === null) return missing();
-      const seen = JSON.parse(first.about) as NewsColumns;
-      const news = again?.[0] ?? seen;
-      refuseStandby(news.standby);
-      const page = pageOf(rows as readonly EventColumns[], request.eventsMax);
-      weighing.learn(page, request);
-      return { page, current: parseSnapshot(seen.current), news: newsOf(news) };
+      for (;;) {
+        const { seen, news, rows } = await ask(request);
+        if (!hadAllSegments(seen)) continue;
+        refuseStandby(news.standby);
+        const page = pageOf(rows, request.eventsMax);
+        weighing.learn(page, request);
+        return { page, current: parseSnapshot(seen.current), news: newsOf(news) };
+      }
     },
   };
 };

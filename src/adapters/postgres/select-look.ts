@@ -91,14 +91,24 @@ const lateTopics = (sql: Sql, topicsSince: Snapshot) => sql`
 
 const newestEpoch = (sql: Sql) => sql`(select * from pgstream.epochs order by number desc limit 1) e`;
 
-/** One row, as {@link NewsColumns}. */
+/** Also how far the log has got, whatever the snapshot. */
+export interface LiveNewsColumns extends NewsColumns {
+  /** Of the last id handed out. */
+  readonly last_segment: number;
+  /** Whether every plan that is made from now on has the segment behind it. */
+  readonly next_is_settled: boolean;
+}
+
+/** One row, as {@link LiveNewsColumns}. */
 export const newsRow = (
   sql: Sql,
   { identify, since, topicsSince }: NewsRequest,
   inSegments: Fragment,
 ): Fragment => sql`
-  select ${identify ? epochColumns(sql) : knownEpochColumns(sql)}, ${newsColumns(sql, topicsSince, sql`(${newestXid(sql, since, inSegments)})`)}
-  from ${newestEpoch(sql)}`;
+  select ${identify ? epochColumns(sql) : knownEpochColumns(sql)}, ${newsColumns(sql, topicsSince, sql`(${newestXid(sql, since, inSegments)})`)},
+    last.segment as last_segment,
+    exists (select from pgstream.segments s where s.segment = last.segment + 1 and s.settled_at is not null) as next_is_settled
+  from ${newestEpoch(sql)}, (select (last_value >> 32)::integer as segment from pgstream.event_ids) last`;
 
 /**
  * How many ticks a window may span. The rows of transactions that ran at the same time lie among each other, so what reads a

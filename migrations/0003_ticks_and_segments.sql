@@ -37,10 +37,11 @@ begin
   end if;
   insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
     values (newest.number, pg_current_xact_id(), visible, last_id, top_id, clock_timestamp());
-  -- After a restart publish() asks for the server's identity, until it is written down here what else to know it by.
+  -- After a restart publish() asks for the server's identity, until it is written down here what else to know it by. A later
+  -- tick does it when somebody holds the row: nobody waits for a tick.
   update pgstream.settings s set server_started_at = pg_postmaster_start_time(),
     epochs_path = pg_relation_filepath('pgstream.epochs'), events_oid = 'pgstream.events'::regclass
-    where not pgstream.is_known_server(s);
+    where s.only_row = (select l.only_row from pgstream.settings l where not pgstream.is_known_server(l) for no key update skip locked);
   return true;
 end $$;
 

@@ -111,6 +111,22 @@ test("a server that is not the one of the newest epoch takes none: the first pub
   expect(await tick(a)).toBe(true);
 });
 
+test("a tick waits for nobody who holds the settings, and what it had to write there the next one writes", async () => {
+  const known = async (): Promise<unknown> =>
+    (await b`select pgstream.is_known_server(s) as known from pgstream.settings s`)[0]?.["known"];
+  await a`update pgstream.settings set server_started_at = server_started_at - interval '1 day'`;
+  await b`begin`;
+  await b`update pgstream.settings set create_topics = true`;
+  await publish(a);
+  await a`set lock_timeout = '2s'`;
+  expect(await tick(a)).toBe(true);
+  await b`commit`;
+  expect(await known()).toBe(false);
+  await publish(a);
+  expect(await tick(a)).toBe(true);
+  expect(await known()).toBe(true);
+});
+
 test("a catch-up goes eight ticks at a time, so that no window is long however far behind it is", async () => {
   for (let n = 0; n < 18; n += 1) {
     await publishMany(a, 100);

@@ -187,7 +187,8 @@ class WindowPages implements Pages {
   #learnDensity({ top, mainBound }: PageRequest, { rows, more }: Page): void {
     // A page that was cut in front of its first event tells nothing.
     if (top === null || this.#options.filter.all || (rows.length === 0 && more)) return;
-    this.#isDense = BigInt(rows.length) * sparseness > top - mainBound;
+    const end = more ? (rows.at(-1)?.id ?? top) : top;
+    this.#isDense = BigInt(rows.length) * sparseness > end - mainBound;
   }
 
   #requestFor(until: Snapshot): PageRequest {
@@ -215,7 +216,11 @@ class WindowPages implements Pages {
   async #afterPurge(look: Look): Promise<FetchedPage> {
     const { epoch } = this.#options;
     const purged = await this.#log.purgedTopics(epoch, this.#front.purge, this.#topics.ids());
-    const gap = gapOf(purged, this.#front);
+    // What was announced since is told by the look that sees it.
+    const gap = gapOf(
+      purged.filter(({ purge }) => purge <= look.purge),
+      this.#front,
+    );
     this.#front = { ...this.#front, purge: look.purge };
     return { events: [], end: this.#front, gap, isNear: this.#isNear };
   }

@@ -258,6 +258,33 @@ describe("ON_PURGED", () => {
   });
 });
 
+test("a purge announced while an earlier one is being told is told by itself, and neither of them twice", async () => {
+  await using log = await openBench();
+  const real = makeLog(log.client);
+  await fillSegment(log, 5, 0);
+  await log.pass("8 days");
+  await fillSegment(log, 5, 0);
+  await log.pass("1 day");
+  expect(await log.round()).toMatchObject({ segmentsEmptied: 1, failures: [] });
+  let isNext = false;
+  const interrupted: Log = {
+    ...real,
+    purgedTopics: async (...request) => {
+      if (!isNext) {
+        isNext = true;
+        await purge(log);
+      }
+      return await real.purgedTopics(...request);
+    },
+  };
+  const { newest } = await real.epoch();
+  const beginning: Cursor = { epoch: newest.id, purge: 0n, seen: newest.snapshot, window: null };
+  const reader = await openReader(interrupted, beginning);
+  expect(await reader.read()).toEqual([]);
+  const course = { topic: "courses", events: 5, exact: true };
+  expect(reader.told()).toEqual([course, course]);
+});
+
 describe("a purge that overtakes a page", () => {
   const setUp = async () => {
     const log = await openBench();

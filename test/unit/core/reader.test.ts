@@ -288,3 +288,19 @@ describe("what retention removed", () => {
     expect(await outcomeOf(reader.next())).toBe("Error: planted");
   });
 });
+
+test("a filter that wants nearly all reads its windows by id, however many pages they take", async () => {
+  const database = makeFakeLog();
+  const start = await earliest(database);
+  for (let n = 0; n < 60; n += 1) {
+    database.publish("a");
+    if (n % 20 === 19) database.tick();
+  }
+  const reader = readerFrom(database, start, {
+    filter: parseTopicPatterns(["a"]),
+    pageEventsMax: 3,
+    batchEventsMax: 3,
+  });
+  expect(await drain(reader)).toHaveLength(60);
+  expect(database.calls.filter((call) => call === "firstPage")).toHaveLength(1);
+});

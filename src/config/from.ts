@@ -2,7 +2,7 @@
 
 import { decodeCursor } from "../core/cursor-codec.ts";
 import { messageOf } from "../core/errors.ts";
-import type { From } from "../core/start.ts";
+import type { From } from "../core/read/start.ts";
 import type { Parsed, Parser } from "./parser.ts";
 
 const idMax = 2n ** 63n - 1n;

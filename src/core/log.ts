@@ -1,8 +1,8 @@
 //! The log as a reader needs it. Mirrors the grant of pgstream_consumer: SELECT.
 
 import type { EventRow } from "./event.ts";
+import type { Bound } from "./read/tick-bounds.ts";
 import type { Snapshot, Xid } from "./snapshot.ts";
-import type { Bound } from "./tick-bounds.ts";
 import type { Topic } from "./topic.ts";
 
 /** A stretch of history in which xids and ids only grow. */

@@ -1,7 +1,7 @@
 //! What the example application does with events: those it knows become documents, the others only a receipt.
 
 import type { Event } from "../core/event.ts";
-import type { DocumentWrite } from "../core/store.ts";
+import type { DocumentWrite } from "../core/subscribe/store.ts";
 import { projectCourseCreated } from "./courses/course-created.ts";
 import { projectPolicyUpdated } from "./policies/policy-updated.ts";
 import type { Projection } from "./projection.ts";

@@ -4,7 +4,7 @@ import type { z } from "zod";
 
 import { messageOf, PgstreamError } from "../core/errors.ts";
 import type { Event } from "../core/event.ts";
-import type { DocumentWrite } from "../core/store.ts";
+import type { DocumentWrite } from "../core/subscribe/store.ts";
 
 export interface Projection {
   readonly topic: string;

@@ -4,7 +4,7 @@
 
 import { Elysia } from "elysia";
 
-import type { ConsumerStore } from "../core/store.ts";
+import type { ConsumerStore } from "../core/subscribe/store.ts";
 import { json } from "./json.ts";
 
 export interface DocumentRoutesOptions {

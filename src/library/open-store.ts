@@ -2,7 +2,7 @@
 
 import { PgstreamError } from "../core/errors.ts";
 import type { Logger } from "../core/ports.ts";
-import type { ConsumerStore } from "../core/store.ts";
+import type { ConsumerStore } from "../core/subscribe/store.ts";
 import { silent } from "./defaults.ts";
 
 export interface OpenStoreOptions {

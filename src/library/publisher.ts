@@ -3,9 +3,9 @@
 import { makeEventAppender } from "../adapters/postgres/append-events.ts";
 import { openClient, type PostgresClient } from "../adapters/postgres/client.ts";
 import { makeTicker } from "../adapters/postgres/hints.ts";
-import { makeAnnouncer } from "../core/announcer.ts";
 import { PgstreamError } from "../core/errors.ts";
-import { makePublisher, type Publisher, type PublisherOptions } from "../core/publisher.ts";
+import { makeAnnouncer } from "../core/publish/announcer.ts";
+import { makePublisher, type Publisher, type PublisherOptions } from "../core/publish/publisher.ts";
 import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
 
 export interface OpenPublisherOptions extends ConnectOptions, Partial<Omit<PublisherOptions, "backoff">> {

@@ -2,7 +2,7 @@
 
 import { messageOf } from "../core/errors.ts";
 import { describeGap } from "../core/gap.ts";
-import type { SubscriptionEvents } from "../core/subscribe.ts";
+import type { SubscriptionEvents } from "../core/subscribe/subscribe.ts";
 
 export interface SubscriptionStatus {
   /**

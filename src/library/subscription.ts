@@ -6,19 +6,19 @@ import { makeLog, readingSession } from "../adapters/postgres/log.ts";
 import { decodeCursor } from "../core/cursor-codec.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Event } from "../core/event.ts";
-import type { Held } from "../core/standby.ts";
-import { runWithLease } from "../core/standby.ts";
-import type { From } from "../core/start.ts";
-import type { ConsumerStore, DocumentWrite, Lease } from "../core/store.ts";
+import type { From } from "../core/read/start.ts";
+import type { Held } from "../core/subscribe/standby.ts";
+import { runWithLease } from "../core/subscribe/standby.ts";
+import type { ConsumerStore, DocumentWrite, Lease } from "../core/subscribe/store.ts";
 import {
   type EventHandler,
   type HandleContext,
   runSubscription,
   type SubscribeOptions,
   type SubscribePorts,
-} from "../core/subscribe.ts";
+} from "../core/subscribe/subscribe.ts";
+import { makeWakeupFlag } from "../core/subscribe/wakeup-flag.ts";
 import { parseTopicPatterns } from "../core/topic.ts";
-import { makeWakeupFlag } from "../core/wakeup-flag.ts";
 import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
 import { takeTail } from "./shared-tails.ts";
 import { makeSubscriptionStatus, type SubscriptionStatus } from "./subscription-status.ts";

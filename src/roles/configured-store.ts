@@ -2,7 +2,7 @@
 
 import type { Config } from "../config/config.ts";
 import type { Logger } from "../core/ports.ts";
-import type { ConsumerStore } from "../core/store.ts";
+import type { ConsumerStore } from "../core/subscribe/store.ts";
 import { openStore } from "../library/open-store.ts";
 
 /** @throws PgstreamError `invalid_config`, `store_unavailable`, `store_error` */

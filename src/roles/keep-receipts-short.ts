@@ -4,7 +4,7 @@ import type { PostgresClient } from "../adapters/postgres/client.ts";
 import { oldestSegmentAgeMs } from "../adapters/postgres/list-events.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Clock, Logger } from "../core/ports.ts";
-import type { ConsumerStore } from "../core/store.ts";
+import type { ConsumerStore } from "../core/subscribe/store.ts";
 
 const intervalMs = 60_000;
 /** How far the clocks of the database and the store may be apart. */

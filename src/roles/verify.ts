@@ -7,7 +7,7 @@ import type { Config } from "../config/config.ts";
 import { databaseFor } from "../config/database-target.ts";
 import { decodeCursor } from "../core/cursor-codec.ts";
 import { PgstreamError } from "../core/errors.ts";
-import type { ConsumerStore } from "../core/store.ts";
+import type { ConsumerStore } from "../core/subscribe/store.ts";
 import { parseTopicPatterns } from "../core/topic.ts";
 import { compare, type Comparison } from "../core/verify.ts";
 import type { Command } from "./command.ts";

@@ -4,7 +4,7 @@ import { MongoClient } from "mongodb";
 
 import { openMongoStore } from "../../src/adapters/mongo/open-mongo-store.ts";
 import type { Logger } from "../../src/core/ports.ts";
-import type { ConsumerStore } from "../../src/core/store.ts";
+import type { ConsumerStore } from "../../src/core/subscribe/store.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { describeWithMongo, type TestMongo } from "../support/mongo.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";

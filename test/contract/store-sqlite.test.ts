@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { connect } from "../../src/adapters/sqlite/connect.ts";
 import { openSqliteStore } from "../../src/adapters/sqlite/open-sqlite-store.ts";
-import type { ConsumerStore } from "../../src/core/store.ts";
+import type { ConsumerStore } from "../../src/core/subscribe/store.ts";
 import { consumerStoreContract } from "./support/consumer-store-contract.ts";
 import { batchOf, course, failureOf, leaseOf, receipt } from "./support/store-samples.ts";
 import type { StorePlace } from "./support/store-under-test.ts";

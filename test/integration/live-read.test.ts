@@ -8,7 +8,7 @@ import { liveSession, makeLiveLog } from "../../src/adapters/postgres/live-log.t
 import { makeLog } from "../../src/adapters/postgres/log.ts";
 import type { Epoch } from "../../src/core/log.ts";
 import { sees } from "../../src/core/snapshot.ts";
-import type { LiveRead, LiveRequest } from "../../src/core/tail-reader.ts";
+import type { LiveRead, LiveRequest } from "../../src/core/tail/tail-reader.ts";
 import { targetOf } from "../support/log-database.ts";
 import { openBench, openTransaction } from "../support/purging.ts";
 import { openReadBench, publish, roll } from "../support/read-bench.ts";

@@ -15,7 +15,7 @@ import { makeTemporaryFolder } from "../../src/adapters/runtime/temporary-folder
 import { type Config, readConfig } from "../../src/config/config.ts";
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
 import { hasCode } from "../../src/core/errors.ts";
-import type { ConsumerStore } from "../../src/core/store.ts";
+import type { ConsumerStore } from "../../src/core/subscribe/store.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openStore } from "../../src/library/open-store.ts";
 import { openSubscription } from "../../src/library/subscription.ts";

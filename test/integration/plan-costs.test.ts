@@ -9,7 +9,7 @@ import type { PostgresServer } from "../../src/adapters/embedded-postgres/server
 import type { PostgresClient, Sql } from "../../src/adapters/postgres/client.ts";
 import { liveSession, makeLiveLog } from "../../src/adapters/postgres/live-log.ts";
 import { makeLog, readingSession } from "../../src/adapters/postgres/log.ts";
-import { startCursor } from "../../src/core/start.ts";
+import { startCursor } from "../../src/core/read/start.ts";
 import { migrate } from "../support/log-database.ts";
 import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";
 

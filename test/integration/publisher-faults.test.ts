@@ -4,7 +4,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
-import type { Publisher } from "../../src/core/publisher.ts";
+import type { Publisher } from "../../src/core/publish/publisher.ts";
 import { openPublisher, type OpenPublisherOptions } from "../../src/library/publisher.ts";
 import { openSubscription } from "../../src/library/subscription.ts";
 import { createLogDatabase, migrate } from "../support/log-database.ts";

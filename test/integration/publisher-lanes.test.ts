@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import postgres from "postgres";
 
 import { type EventDraft, RawJson } from "../../src/core/event.ts";
-import type { Publisher } from "../../src/core/publisher.ts";
+import type { Publisher } from "../../src/core/publish/publisher.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openPublisher, type OpenPublisherOptions } from "../../src/library/publisher.ts";
 import { createLogDatabase } from "../support/log-database.ts";

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { RawJson, type EventDraft } from "../../src/core/event.ts";
-import type { Publisher } from "../../src/core/publisher.ts";
+import type { Publisher } from "../../src/core/publish/publisher.ts";
 import { openPublisher } from "../../src/library/publisher.ts";
 import { createLogDatabase } from "../support/log-database.ts";
 import type { TestDatabase } from "../support/postgres.ts";

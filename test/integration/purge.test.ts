@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { makePurging } from "../../src/adapters/postgres/purge-log.ts";
-import { previewPurge } from "../../src/core/purge-preview.ts";
+import { previewPurge } from "../../src/core/purge/purge-preview.ts";
 import { openTestClient } from "../support/log-database.ts";
 import { connect, migrateAs } from "../support/migrator.ts";
 import { startOwnServer } from "../support/postgres.ts";

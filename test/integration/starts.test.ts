@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
 import { PgstreamError } from "../../src/core/errors.ts";
-import type { From } from "../../src/core/start.ts";
+import type { From } from "../../src/core/read/start.ts";
 import { openStore } from "../../src/library/open-store.ts";
 import { openSubscription } from "../../src/library/subscription.ts";
 import { becomeAnotherServer } from "../support/log-database.ts";

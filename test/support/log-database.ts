@@ -8,8 +8,8 @@ import { applyMigrations } from "../../src/adapters/postgres/apply-migrations.ts
 import { openClient, type PostgresClient, type PostgresTarget } from "../../src/adapters/postgres/client.ts";
 import { makeLog, readingSession } from "../../src/adapters/postgres/log.ts";
 import { migrations } from "../../src/adapters/postgres/migrations.ts";
-import { makeReader, type Reader, type ReaderOptions } from "../../src/core/reader.ts";
-import { startCursor } from "../../src/core/start.ts";
+import { makeReader, type Reader, type ReaderOptions } from "../../src/core/read/reader.ts";
+import { startCursor } from "../../src/core/read/start.ts";
 import { parseTopicPatterns } from "../../src/core/topic.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { createTestDatabase, type TestDatabase } from "./postgres.ts";

@@ -6,8 +6,8 @@ import type { PostgresClient } from "../../src/adapters/postgres/client.ts";
 import { makeLog } from "../../src/adapters/postgres/log.ts";
 import { decodeCursor, encodeCursor } from "../../src/core/cursor-codec.ts";
 import type { Log } from "../../src/core/log.ts";
-import { makeReader, type ReaderOptions } from "../../src/core/reader.ts";
-import { type From, startCursor } from "../../src/core/start.ts";
+import { makeReader, type ReaderOptions } from "../../src/core/read/reader.ts";
+import { type From, startCursor } from "../../src/core/read/start.ts";
 import { parseTopicPatterns } from "../../src/core/topic.ts";
 import { createLogDatabase, openTestClient } from "./log-database.ts";
 

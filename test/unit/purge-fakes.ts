@@ -1,8 +1,13 @@
 //! A log to purge that is all in memory, and a clock that only sleeping moves.
 
 import type { Clock, Logger } from "../../src/core/ports.ts";
-import type { ExpiredSegment, ExpiredTopic, Purging, UnfinishedPurge } from "../../src/core/purge-port.ts";
-import type { PurgeOptions } from "../../src/core/purge.ts";
+import type {
+  ExpiredSegment,
+  ExpiredTopic,
+  Purging,
+  UnfinishedPurge,
+} from "../../src/core/purge/purge-port.ts";
+import type { PurgeOptions } from "../../src/core/purge/purge.ts";
 
 export const options: PurgeOptions = {
   retentionMs: 1_000,

@@ -2,10 +2,10 @@ import { describe, expect, test } from "bun:test";
 
 import { openSchedule } from "../../src/adapters/croner/schedule.ts";
 import { messageOf, PgstreamError } from "../../src/core/errors.ts";
-import { type Schedule, untilDue } from "../../src/core/purge-due.ts";
-import { type PurgerProgress, runPurger } from "../../src/core/purge-loop.ts";
-import { previewPurge } from "../../src/core/purge-preview.ts";
-import { keepTicking } from "../../src/core/purge-ticks.ts";
+import { type Schedule, untilDue } from "../../src/core/purge/purge-due.ts";
+import { type PurgerProgress, runPurger } from "../../src/core/purge/purge-loop.ts";
+import { previewPurge } from "../../src/core/purge/purge-preview.ts";
+import { keepTicking } from "../../src/core/purge/purge-ticks.ts";
 import { type FakeLog, makeFakeClock, makeFakeLog, makeMemoryLogger, options } from "./purge-fakes.ts";
 
 const never = new AbortController().signal;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { PgstreamError } from "../../src/core/errors.ts";
-import { purgeOnce, type PurgeOptions } from "../../src/core/purge.ts";
+import { purgeOnce, type PurgeOptions } from "../../src/core/purge/purge.ts";
 import { type FakeLog, makeFakeClock, makeFakeLog, makeMemoryLogger, options } from "./purge-fakes.ts";
 
 const locked = (): PgstreamError => new PgstreamError("database_error", "lock timeout", { retryable: true });

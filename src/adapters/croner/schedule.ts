@@ -6,7 +6,7 @@
 import { Cron } from "croner";
 
 import { messageOf, PgstreamError } from "../../core/errors.ts";
-import type { Schedule } from "../../core/purge-due.ts";
+import type { Schedule } from "../../core/purge/purge-due.ts";
 
 const parse = (pattern: string, setting: string): Cron => {
   try {

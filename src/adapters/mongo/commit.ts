@@ -4,7 +4,7 @@
 import type { MongoClient } from "mongodb";
 
 import { PgstreamError } from "../../core/errors.ts";
-import type { Commit, Lease } from "../../core/store.ts";
+import type { Commit, Lease } from "../../core/subscribe/store.ts";
 import type { Documents } from "./documents.ts";
 import type { Receipts } from "./receipts.ts";
 import type { Server } from "./server.ts";

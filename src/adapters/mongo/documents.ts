@@ -8,7 +8,7 @@
 import type { Db } from "mongodb";
 
 import type { Json } from "../../core/event.ts";
-import type { DocumentPage, DocumentWrite } from "../../core/store.ts";
+import type { DocumentPage, DocumentWrite } from "../../core/subscribe/store.ts";
 import { chunksOf } from "./chunks.ts";
 import { isDuplicateKey } from "./mongo-error.ts";
 import type { Step } from "./step.ts";

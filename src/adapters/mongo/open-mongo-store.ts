@@ -3,7 +3,7 @@
 
 import { PgstreamError } from "../../core/errors.ts";
 import type { Logger } from "../../core/ports.ts";
-import type { ConsumerStore } from "../../core/store.ts";
+import type { ConsumerStore } from "../../core/subscribe/store.ts";
 import { makeCommit } from "./commit.ts";
 import { connect, databaseNameOf } from "./connect.ts";
 import { makeWithin } from "./deadline.ts";

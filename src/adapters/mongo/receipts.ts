@@ -3,7 +3,7 @@
 
 import type { Db, Filter } from "mongodb";
 
-import type { Receipt } from "../../core/store.ts";
+import type { Receipt } from "../../core/subscribe/store.ts";
 import { isDuplicateKey } from "./mongo-error.ts";
 import type { Server } from "./server.ts";
 import type { Step } from "./step.ts";

@@ -3,7 +3,7 @@
 
 import type { Db } from "mongodb";
 
-import type { Lease } from "../../core/store.ts";
+import type { Lease } from "../../core/subscribe/store.ts";
 import { isDuplicateKey } from "./mongo-error.ts";
 import { makeOneAtATime } from "./one-at-a-time.ts";
 import type { Server } from "./server.ts";

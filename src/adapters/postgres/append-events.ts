@@ -1,9 +1,9 @@
 //! Appends a batch through publish_batch, one statement, with the hint right behind it: implements EventAppender.
 
-import type { EventAppender } from "../../core/append-until-known.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { EncodedEvent } from "../../core/event.ts";
 import type { Logger } from "../../core/ports.ts";
+import type { EventAppender } from "../../core/publish/append-until-known.ts";
 import type { PostgresClient, Sql } from "./client.ts";
 import { notify } from "./hints.ts";
 

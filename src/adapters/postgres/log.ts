@@ -15,8 +15,8 @@ import type {
   PageRequest,
   PurgedTopic,
 } from "../../core/log.ts";
+import type { Bound } from "../../core/read/tick-bounds.ts";
 import { parseSnapshot } from "../../core/snapshot.ts";
-import type { Bound } from "../../core/tick-bounds.ts";
 import type { PostgresClient, Sql } from "./client.ts";
 import { epochColumns } from "./epoch-columns.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";

@@ -1,4 +1,4 @@
-//! Purges the log: implements the port core/purge-port.ts with one call of a function each.
+//! Purges the log: implements the port core/purge/purge-port.ts with one call of a function each.
 
 import type {
   AnnouncedPurge,
@@ -6,7 +6,7 @@ import type {
   ExpiredTopic,
   Purging,
   UnfinishedPurge,
-} from "../../core/purge-port.ts";
+} from "../../core/purge/purge-port.ts";
 import type { PostgresClient, Sql } from "./client.ts";
 
 /** What counts a segment, or looks for the end of one, may take this long. */

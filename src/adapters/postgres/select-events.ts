@@ -3,7 +3,7 @@
 
 import type { PageRequest, WindowEnd } from "../../core/log.ts";
 import { formatSnapshot } from "../../core/snapshot.ts";
-import type { LiveRequest } from "../../core/tail-reader.ts";
+import type { LiveRequest } from "../../core/tail/tail-reader.ts";
 import type { Fragment, Sql } from "./client.ts";
 import { type EventColumns, eventColumns } from "./event-columns.ts";
 import type { Weighing } from "./weighing.ts";

@@ -3,7 +3,7 @@
 import type { Database } from "bun:sqlite";
 
 import type { Json } from "../../core/event.ts";
-import type { DocumentPage, DocumentWrite } from "../../core/store.ts";
+import type { DocumentPage, DocumentWrite } from "../../core/subscribe/store.ts";
 
 type Document = Readonly<Record<string, Json>>;
 

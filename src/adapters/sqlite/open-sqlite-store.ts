@@ -4,7 +4,7 @@
 //! `deadlineMs`; past it the call fails with `store_unavailable` and nothing is written.
 
 import { PgstreamError } from "../../core/errors.ts";
-import type { Commit, ConsumerStore, Lease } from "../../core/store.ts";
+import type { Commit, ConsumerStore, Lease } from "../../core/subscribe/store.ts";
 import { connect, pathOf } from "./connect.ts";
 import { makeDocuments } from "./documents.ts";
 import { makeReceipts } from "./receipts.ts";

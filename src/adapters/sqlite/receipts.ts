@@ -2,7 +2,7 @@
 
 import type { Database } from "bun:sqlite";
 
-import type { Receipt } from "../../core/store.ts";
+import type { Receipt } from "../../core/subscribe/store.ts";
 
 interface IdRow {
   readonly id: bigint;

@@ -2,7 +2,7 @@
 
 import type { Database } from "bun:sqlite";
 
-import type { Lease } from "../../core/store.ts";
+import type { Lease } from "../../core/subscribe/store.ts";
 
 interface TokenRow {
   readonly token: bigint;

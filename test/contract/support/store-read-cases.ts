@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import type { ConsumerStore } from "../../../src/core/store.ts";
+import type { ConsumerStore } from "../../../src/core/subscribe/store.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { batchOf, course, failureOf, leaseOf, minuteMs, rangeOf, receipt } from "./store-samples.ts";
 import { type StoreUnderTest, withStore } from "./store-under-test.ts";

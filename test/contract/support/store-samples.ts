@@ -1,7 +1,13 @@
 //! Small batches for the tests of stores.
 
 import type { Json } from "../../../src/core/event.ts";
-import type { Commit, ConsumerStore, DocumentWrite, Lease, Receipt } from "../../../src/core/store.ts";
+import type {
+  Commit,
+  ConsumerStore,
+  DocumentWrite,
+  Lease,
+  Receipt,
+} from "../../../src/core/subscribe/store.ts";
 
 export const course = (id: string, eventId: bigint, fields: Record<string, Json> = {}): DocumentWrite => ({
   collection: "courses",

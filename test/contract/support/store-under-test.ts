@@ -1,6 +1,6 @@
 //! What a suite of stores is told of the store at hand.
 
-import type { ConsumerStore } from "../../../src/core/store.ts";
+import type { ConsumerStore } from "../../../src/core/subscribe/store.ts";
 
 /** An empty place for stores; several can be opened on it, as by several processes. What was opened is closed with it. */
 export interface StorePlace extends AsyncDisposable {

@@ -5,11 +5,11 @@ import { liveSession, makeLiveLog } from "../../../src/adapters/postgres/live-lo
 import { makeLog, readingSession } from "../../../src/adapters/postgres/log.ts";
 import { makeClock } from "../../../src/adapters/runtime/clock.ts";
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
-import { makeFollower } from "../../../src/core/follower.ts";
-import { startCursor } from "../../../src/core/start.ts";
-import { SharedTail, type Tail } from "../../../src/core/tail.ts";
+import { startCursor } from "../../../src/core/read/start.ts";
+import { makeWakeupFlag } from "../../../src/core/subscribe/wakeup-flag.ts";
+import { makeFollower } from "../../../src/core/tail/follower.ts";
+import { SharedTail, type Tail } from "../../../src/core/tail/tail.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
-import { makeWakeupFlag } from "../../../src/core/wakeup-flag.ts";
 import { silent } from "../../../src/library/defaults.ts";
 import { count, type Delivered } from "./history.ts";
 import { type ReaderOptions, shipped, smallPages } from "./readers.ts";

@@ -3,7 +3,7 @@
 import type postgres from "postgres";
 
 import type { Log } from "../../../src/core/log.ts";
-import type { Bound } from "../../../src/core/tick-bounds.ts";
+import type { Bound } from "../../../src/core/read/tick-bounds.ts";
 import type { FaultRun } from "./run.ts";
 
 const lastValue = async (sql: postgres.Sql): Promise<bigint> => {

@@ -7,8 +7,8 @@ import { makeLog, readingSession } from "../../../src/adapters/postgres/log.ts";
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
 import type { Cursor } from "../../../src/core/cursor.ts";
 import type { Log } from "../../../src/core/log.ts";
-import { makeReader } from "../../../src/core/reader.ts";
-import { startCursor } from "../../../src/core/start.ts";
+import { makeReader } from "../../../src/core/read/reader.ts";
+import { startCursor } from "../../../src/core/read/start.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
 import { count, type Delivered, type History } from "./history.ts";
 

@@ -6,7 +6,7 @@ import postgres from "postgres";
 
 import type { PostgresServer } from "../../../src/adapters/embedded-postgres/server.ts";
 import { makeTemporaryFolder } from "../../../src/adapters/runtime/temporary-folder.ts";
-import type { ConsumerStore } from "../../../src/core/store.ts";
+import type { ConsumerStore } from "../../../src/core/subscribe/store.ts";
 import { openStore } from "../../../src/library/open-store.ts";
 import type { TestMongo } from "../../support/mongo.ts";
 import { startOwnServer } from "../../support/postgres.ts";

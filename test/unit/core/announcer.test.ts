@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { type Announcer, makeAnnouncer, tickIds } from "../../../src/core/announcer.ts";
+import { type Announcer, makeAnnouncer, tickIds } from "../../../src/core/publish/announcer.ts";
 import { makeFakeLogger, settle } from "./fakes.ts";
 
 const setup = () => {

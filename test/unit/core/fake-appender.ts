@@ -1,7 +1,7 @@
 //! An appender with the memory that publish_batch has: it knows each publisher's last batch.
 
-import type { AppendBatch, EventAppender } from "../../../src/core/append-until-known.ts";
 import { PgstreamError } from "../../../src/core/errors.ts";
+import type { AppendBatch, EventAppender } from "../../../src/core/publish/append-until-known.ts";
 
 type Outcome =
   /** Committed and answered. */

@@ -11,6 +11,7 @@ import type {
   PurgedTopic,
   WindowEnd,
 } from "../../../src/core/log.ts";
+import type { Bound } from "../../../src/core/read/tick-bounds.ts";
 import {
   isAhead,
   lateXids,
@@ -20,8 +21,7 @@ import {
   type Xid,
   xmin,
 } from "../../../src/core/snapshot.ts";
-import type { LiveLog } from "../../../src/core/tail-reader.ts";
-import type { Bound } from "../../../src/core/tick-bounds.ts";
+import type { LiveLog } from "../../../src/core/tail/tail-reader.ts";
 
 interface Row {
   readonly id: bigint;

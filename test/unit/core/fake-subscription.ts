@@ -2,9 +2,13 @@
 
 import { PgstreamError } from "../../../src/core/errors.ts";
 import type { TopicGap } from "../../../src/core/gap.ts";
-import { type EventHandler, runSubscription, type SubscribeOptions } from "../../../src/core/subscribe.ts";
+import {
+  type EventHandler,
+  runSubscription,
+  type SubscribeOptions,
+} from "../../../src/core/subscribe/subscribe.ts";
+import type { WakeupFlag } from "../../../src/core/subscribe/wakeup-flag.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
-import type { WakeupFlag } from "../../../src/core/wakeup-flag.ts";
 import { noTail } from "../../support/no-tail.ts";
 import { makeFakeLog } from "./fake-log.ts";
 import { makeFakeClock, makeFakeLogger } from "./fakes.ts";

@@ -1,11 +1,11 @@
 //! A shared tail over the fake log, and whoever follows it.
 
 import type { Cursor } from "../../../src/core/cursor.ts";
-import { type Follower, makeFollower } from "../../../src/core/follower.ts";
-import { startCursor } from "../../../src/core/start.ts";
-import { SharedTail } from "../../../src/core/tail.ts";
+import { startCursor } from "../../../src/core/read/start.ts";
+import { makeWakeupFlag } from "../../../src/core/subscribe/wakeup-flag.ts";
+import { type Follower, makeFollower } from "../../../src/core/tail/follower.ts";
+import { SharedTail } from "../../../src/core/tail/tail.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
-import { makeWakeupFlag } from "../../../src/core/wakeup-flag.ts";
 import type { FakeLog } from "./fake-log.ts";
 import { makeFakeClock, makeFakeLogger } from "./fakes.ts";
 

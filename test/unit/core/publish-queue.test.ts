@@ -1,7 +1,11 @@
 import { describe, expect, test } from "bun:test";
 
 import { encodeEvent } from "../../../src/core/event.ts";
-import { makePublishQueue, type QueueLimits, type WaitingCall } from "../../../src/core/publish-queue.ts";
+import {
+  makePublishQueue,
+  type QueueLimits,
+  type WaitingCall,
+} from "../../../src/core/publish/publish-queue.ts";
 
 interface NamedCall extends WaitingCall {
   readonly name: string;

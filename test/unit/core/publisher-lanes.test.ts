@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 
 import type { EventDraft } from "../../../src/core/event.ts";
-import { makePublisher, type Publisher, type PublisherOptions } from "../../../src/core/publisher.ts";
+import { makePublisher, type Publisher, type PublisherOptions } from "../../../src/core/publish/publisher.ts";
 import { makeRandom, type Random } from "../../support/seed.ts";
 import { makeFakeAppender } from "./fake-appender.ts";
 import { type FakeClock, makeFakeClock, makeFakeLogger, outcomeOf, settle } from "./fakes.ts";

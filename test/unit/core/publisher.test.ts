@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import { PgstreamError } from "../../../src/core/errors.ts";
 import type { EventDraft } from "../../../src/core/event.ts";
-import { makePublisher, type PublisherOptions } from "../../../src/core/publisher.ts";
+import { makePublisher, type PublisherOptions } from "../../../src/core/publish/publisher.ts";
 import { makeFakeAppender } from "./fake-appender.ts";
 import { isPending, makeFakeClock, makeFakeLogger, outcomeOf, settle } from "./fakes.ts";
 

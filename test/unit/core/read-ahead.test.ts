@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 
-import type { FetchedPage, Pages } from "../../../src/core/pages.ts";
-import { makeReadAhead } from "../../../src/core/read-ahead.ts";
+import type { FetchedPage, Pages } from "../../../src/core/read/pages.ts";
+import { makeReadAhead } from "../../../src/core/read/read-ahead.ts";
 import { outcomeOf, settle } from "./fakes.ts";
 
 const pageOf = (xmax: bigint): FetchedPage => ({

@@ -5,8 +5,8 @@ import { describe, expect, test } from "bun:test";
 
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
 import type { Cursor } from "../../../src/core/cursor.ts";
-import { makeReader, type Reader, type ReaderOptions } from "../../../src/core/reader.ts";
-import { startCursor } from "../../../src/core/start.ts";
+import { makeReader, type Reader, type ReaderOptions } from "../../../src/core/read/reader.ts";
+import { startCursor } from "../../../src/core/read/start.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
 import { makeRandom, seededRandom } from "../../support/seed.ts";
 import { epochIds, type FakeLog, type FakeTransaction, makeFakeLog } from "./fake-log.ts";

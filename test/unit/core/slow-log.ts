@@ -1,9 +1,9 @@
 //! A log that takes its time: ids are drawn, events become visible and answers arrive at moments of their own, in an order
 //! that chance decides. It breaks in every way that a database breaks, and notes when somebody's order is lost.
 
-import type { AppendBatch, EventAppender } from "../../../src/core/append-until-known.ts";
 import { PgstreamError } from "../../../src/core/errors.ts";
 import type { EncodedEvent } from "../../../src/core/event.ts";
+import type { AppendBatch, EventAppender } from "../../../src/core/publish/append-until-known.ts";
 import type { Random } from "../../support/seed.ts";
 
 export interface CommittedEvent {

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { makeSpace } from "../../../src/core/space.ts";
+import { makeSpace } from "../../../src/core/publish/space.ts";
 
 /** Takes room and notes who got in, in order. */
 const makeQueue = (eventsMax: number, bytesMax: number) => {

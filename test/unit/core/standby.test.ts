@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { PgstreamError } from "../../../src/core/errors.ts";
-import { type Held, runWithLease } from "../../../src/core/standby.ts";
-import type { Lease } from "../../../src/core/store.ts";
+import { type Held, runWithLease } from "../../../src/core/subscribe/standby.ts";
+import type { Lease } from "../../../src/core/subscribe/store.ts";
 import { type FakeClock, isPending, makeFakeClock, makeFakeLogger, outcomeOf, settle } from "./fakes.ts";
 
 const ttlMs = 9_000;

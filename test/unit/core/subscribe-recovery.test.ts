@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import { encodeCursor } from "../../../src/core/cursor-codec.ts";
 import { PgstreamError } from "../../../src/core/errors.ts";
-import { startCursor } from "../../../src/core/start.ts";
+import { startCursor } from "../../../src/core/read/start.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
 import { epochIds, makeFakeLog } from "./fake-log.ts";
 import { makeSubscription, retryable } from "./fake-subscription.ts";

@@ -5,7 +5,7 @@ import { expect, test } from "bun:test";
 
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
 import type { Cursor } from "../../../src/core/cursor.ts";
-import type { Follower } from "../../../src/core/follower.ts";
+import type { Follower } from "../../../src/core/tail/follower.ts";
 import { makeRandom, seededRandom } from "../../support/seed.ts";
 import { type FakeLog, type FakeTransaction, makeFakeLog } from "./fake-log.ts";
 import { earliest, limits, openTail, turn } from "./fake-tail.ts";

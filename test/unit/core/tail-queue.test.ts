@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { atRest, type Cursor, inWindow } from "../../../src/core/cursor.ts";
 import { eventOf } from "../../../src/core/event.ts";
 import { makeSnapshot } from "../../../src/core/snapshot.ts";
-import { TailQueue, type TailWindow } from "../../../src/core/tail-queue.ts";
+import { TailQueue, type TailWindow } from "../../../src/core/tail/tail-queue.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
 
 const epoch = { id: "e", number: 1, firstId: 1n, snapshot: makeSnapshot(3n, []) };

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 
+import { makeWantedTopics, type WantedTopics } from "../../../src/core/read/wanted-topics.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
-import { makeWantedTopics, type WantedTopics } from "../../../src/core/wanted-topics.ts";
 import { epochIds, type FakeLog, makeFakeLog } from "./fake-log.ts";
 
 const learnFrom = async (database: FakeLog, topics: WantedTopics): Promise<number> => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import type { DocumentPage } from "../../../src/core/store.ts";
+import type { DocumentPage } from "../../../src/core/subscribe/store.ts";
 import { documentRoutes } from "../../../src/http/documents.ts";
 
 const makeApp = (page: DocumentPage = { documents: [], next: null }) => {

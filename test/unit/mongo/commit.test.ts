@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import { makeCommit, type CommitParts } from "../../../src/adapters/mongo/commit.ts";
 import type { Step } from "../../../src/adapters/mongo/step.ts";
-import type { Commit } from "../../../src/core/store.ts";
+import type { Commit } from "../../../src/core/subscribe/store.ts";
 
 const lease = { subscription: "consumer", token: 1n };
 const commit: Commit = {

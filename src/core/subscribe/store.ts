@@ -1,6 +1,6 @@
 //! Where a consumer keeps what it did: documents, receipts, its cursor and its lease. The port; see adapters/sqlite and adapters/mongo.
 
-import type { Json } from "./event.ts";
+import type { Json } from "../event.ts";
 
 /** Proof that this process may move the cursor. A later holder always has a greater token. */
 export interface Lease {

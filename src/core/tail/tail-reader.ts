@@ -3,15 +3,15 @@
 //! Live, a window is everything from where it stands to now: page and news come in one round trip. When that is more than
 //! a page, it goes on page by page, as whoever reads alone does, until it is near the present again.
 
-import { type Cursor, sameRest } from "./cursor.ts";
-import { gapOf } from "./gap.ts";
-import type { Bounds, Epoch, Log, News, Page } from "./log.ts";
-import { makePages, type Pages } from "./pages.ts";
-import type { Clock } from "./ports.ts";
-import { covers, crashSafe, type Snapshot } from "./snapshot.ts";
+import { type Cursor, sameRest } from "../cursor.ts";
+import { gapOf } from "../gap.ts";
+import type { Bounds, Epoch, Log, News, Page } from "../log.ts";
+import type { Clock } from "../ports.ts";
+import { makePages, type Pages } from "../read/pages.ts";
+import { makeWantedTopics, nameRows, type WantedTopics } from "../read/wanted-topics.ts";
+import { covers, crashSafe, type Snapshot } from "../snapshot.ts";
+import type { TopicFilter } from "../topic.ts";
 import type { TailWindow } from "./tail-queue.ts";
-import type { TopicFilter } from "./topic.ts";
-import { makeWantedTopics, nameRows, type WantedTopics } from "./wanted-topics.ts";
 
 /** Everything that is visible now and not in `since`. */
 export interface LiveRequest {

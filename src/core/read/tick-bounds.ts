@@ -1,6 +1,6 @@
 //! Lower bounds on ids, with which old segments are left out of a read.
 
-import type { Xid } from "./snapshot.ts";
+import type { Xid } from "../snapshot.ts";
 
 /** Every transaction whose xid is above `xid` has only ids above `lastId`. */
 export interface Bound {

@@ -1,8 +1,8 @@
 //! Asks for a tick whenever the ids have crossed a multiple of 10,000, over all lanes: at most one is under way, and the
 //! next one covers everything that happened meanwhile. (Listeners are woken elsewhere: by whoever appends.)
 
-import { messageOf } from "./errors.ts";
-import type { Logger } from "./ports.ts";
+import { messageOf } from "../errors.ts";
+import type { Logger } from "../ports.ts";
 
 /** To the implementer: each call is one statement of its own, in a transaction of its own. */
 export interface Ticker {

@@ -5,7 +5,7 @@
 //! A call that cannot go yet holds up whatever has a key in common with it, so none waits for ever. Keys are only looked
 //! at when a second lane wants work while another is out: one lane alone costs nothing.
 
-import type { EncodedEvent } from "./event.ts";
+import type { EncodedEvent } from "../event.ts";
 
 /** The events of one call. They stay together. */
 export interface WaitingCall {

@@ -1,10 +1,10 @@
 //! Where a subscription goes on: at its stored cursor, at the configured start, or, if told so, at a new epoch's beginning.
 
-import { decodeCursor } from "./cursor-codec.ts";
-import type { Cursor } from "./cursor.ts";
-import { PgstreamError } from "./errors.ts";
-import type { Epoch, Log } from "./log.ts";
-import type { Logger } from "./ports.ts";
+import { decodeCursor } from "../cursor-codec.ts";
+import type { Cursor } from "../cursor.ts";
+import { PgstreamError } from "../errors.ts";
+import type { Epoch, Log } from "../log.ts";
+import type { Logger } from "../ports.ts";
 import { type From, startCursor } from "./start.ts";
 
 export interface ResumeOptions {

@@ -1,10 +1,10 @@
 //! Which topics exist, and which of them a subscription wants: learned as events are, by snapshot.
 
-import { PgstreamError } from "./errors.ts";
-import { eventOf, type Event } from "./event.ts";
-import type { News, Page } from "./log.ts";
-import { crashSafe, emptySnapshot, type Snapshot } from "./snapshot.ts";
-import type { TopicFilter } from "./topic.ts";
+import { PgstreamError } from "../errors.ts";
+import { eventOf, type Event } from "../event.ts";
+import type { News, Page } from "../log.ts";
+import { crashSafe, emptySnapshot, type Snapshot } from "../snapshot.ts";
+import type { TopicFilter } from "../topic.ts";
 
 export interface WantedTopics {
   /** Takes in the topics that were found; they cover every event visible to whoever found them. */

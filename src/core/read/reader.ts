@@ -1,12 +1,12 @@
 //! Reads the log in batches. While a page is being handled the next ones are fetched, where it is known that there are some.
 
-import { inWindow, type Cursor } from "./cursor.ts";
-import type { Event } from "./event.ts";
-import type { TopicGap } from "./gap.ts";
-import type { Log } from "./log.ts";
+import { inWindow, type Cursor } from "../cursor.ts";
+import type { Event } from "../event.ts";
+import type { TopicGap } from "../gap.ts";
+import type { Log } from "../log.ts";
+import type { Snapshot } from "../snapshot.ts";
 import { type FetchedPage, makePages, type Pages, type PagesOptions } from "./pages.ts";
 import { makeReadAhead, type ReadAhead } from "./read-ahead.ts";
-import type { Snapshot } from "./snapshot.ts";
 
 export interface Batch {
   /** Ascending by id within its window; empty when the window held nothing that is wanted. */

@@ -1,9 +1,9 @@
 //! What one member of the shared tail has yet to take: windows, oldest first, of no more than it may lag behind.
 
-import { type Cursor, samePlace } from "./cursor.ts";
-import type { Event } from "./event.ts";
-import type { Epoch } from "./log.ts";
-import type { TopicFilter } from "./topic.ts";
+import { type Cursor, samePlace } from "../cursor.ts";
+import type { Event } from "../event.ts";
+import type { Epoch } from "../log.ts";
+import type { TopicFilter } from "../topic.ts";
 
 /** From one place to another, in one window: the events between them that the member wants, ascending by id. */
 export interface TailWindow {

@@ -1,8 +1,8 @@
 //! Where the next window may end, as a look says.
 
-import { PgstreamError } from "./errors.ts";
-import type { Epoch, Look } from "./log.ts";
-import { covers, crashSafe, equals, type Snapshot } from "./snapshot.ts";
+import { PgstreamError } from "../errors.ts";
+import type { Epoch, Look } from "../log.ts";
+import { covers, crashSafe, equals, type Snapshot } from "../snapshot.ts";
 
 /** @throws PgstreamError `epoch_changed` */
 export const checkEpoch = (look: Look, epoch: Epoch): void => {

@@ -9,13 +9,13 @@
 //! A window is for those who were members before it was asked for: it was asked for with their topics. Whoever joined
 //! meanwhile gets a mark: a window without events that starts and ends where this one ends.
 
-import type { Cursor } from "./cursor.ts";
-import { messageOf } from "./errors.ts";
-import type { Logger } from "./ports.ts";
+import type { Cursor } from "../cursor.ts";
+import { messageOf } from "../errors.ts";
+import type { Logger } from "../ports.ts";
+import type { WakeupFlag } from "../subscribe/wakeup-flag.ts";
+import type { TopicFilter } from "../topic.ts";
 import { type Membership, type TailMember, TailQueue, type TailWindow } from "./tail-queue.ts";
 import { TailReader, type TailReaderOptions, type TailReaderPorts } from "./tail-reader.ts";
-import type { TopicFilter } from "./topic.ts";
-import type { WakeupFlag } from "./wakeup-flag.ts";
 
 export interface Tail {
   /**

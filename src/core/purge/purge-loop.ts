@@ -1,9 +1,9 @@
 //! A purger at work: a round at once and then on schedule, ticks all the while. A database that cannot be reached is waited
 //! for, without end.
 
-import type { Backoff } from "./backoff.ts";
-import { messageOf, PgstreamError } from "./errors.ts";
-import { keepTrying } from "./keep-trying.ts";
+import type { Backoff } from "../backoff.ts";
+import { messageOf, PgstreamError } from "../errors.ts";
+import { keepTrying } from "../keep-trying.ts";
 import { untilDue, type Schedule } from "./purge-due.ts";
 import { keepTicking } from "./purge-ticks.ts";
 import { purgeOnce, type PurgeOptions, type PurgePorts, type PurgeRound } from "./purge.ts";

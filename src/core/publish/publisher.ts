@@ -3,12 +3,12 @@
 //! A lane sends one batch after the other, each until its fate is known: see append-until-known.ts. What must keep its
 //! order never is on two lanes at once: see publish-queue.ts.
 
+import type { Backoff } from "../backoff.ts";
+import { hasCode, PgstreamError } from "../errors.ts";
+import { encodeEvent, type EncodedEvent, type EventDraft } from "../event.ts";
+import type { Clock, Logger } from "../ports.ts";
 import type { Announcer } from "./announcer.ts";
 import { type EventAppender, makeSender, notPublished, type Sender } from "./append-until-known.ts";
-import type { Backoff } from "./backoff.ts";
-import { hasCode, PgstreamError } from "./errors.ts";
-import { encodeEvent, type EncodedEvent, type EventDraft } from "./event.ts";
-import type { Clock, Logger } from "./ports.ts";
 import { makePublishQueue, type PublishQueue, type WaitingCall } from "./publish-queue.ts";
 import { makeSpace, type Space } from "./space.ts";
 

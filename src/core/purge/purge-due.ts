@@ -1,6 +1,6 @@
 //! When the next round is due.
 
-import type { Clock } from "./ports.ts";
+import type { Clock } from "../ports.ts";
 
 /** Times by the wall clock. */
 export interface Schedule {

@@ -5,11 +5,11 @@
 //! the answer cannot be had, the caller is told so, and what follows goes out under a new publisher's name: under the old
 //! one the log might take it for the repeat.
 
-import { backoffMs, type Backoff } from "./backoff.ts";
-import { hasCode, isRetryable, messageOf, PgstreamError } from "./errors.ts";
-import type { EncodedEvent } from "./event.ts";
-import type { Clock, Logger } from "./ports.ts";
-import { unlessAborted } from "./unless-aborted.ts";
+import { backoffMs, type Backoff } from "../backoff.ts";
+import { hasCode, isRetryable, messageOf, PgstreamError } from "../errors.ts";
+import type { EncodedEvent } from "../event.ts";
+import type { Clock, Logger } from "../ports.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 
 /** Mirrors the grant of pgstream_producer: EXECUTE on publish_batch. */
 export interface EventAppender {

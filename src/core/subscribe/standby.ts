@@ -3,8 +3,8 @@
 //! The lease is a fencing token in the store. Whoever is paused past its end and wakes up late commits nothing: the
 //! store refuses a token that is not the newest.
 
-import { hasCode, isRetryable, messageOf } from "./errors.ts";
-import type { Clock, Logger } from "./ports.ts";
+import { hasCode, isRetryable, messageOf } from "../errors.ts";
+import type { Clock, Logger } from "../ports.ts";
 import type { ConsumerStore, Lease } from "./store.ts";
 
 export interface StandbyOptions {

@@ -4,13 +4,13 @@
 //! the next ticks, or the current one made crash-safe. A window's first page is found by xid; what does not fit is read on
 //! by id. Whether retention removed something is asked in a later statement than the page, before the page is handed over.
 
-import { atRest, inWindow, type Cursor } from "./cursor.ts";
-import type { Event } from "./event.ts";
-import { gapOf, type TopicGap } from "./gap.ts";
-import type { Bounds, Epoch, Log, Look, Page, PageRequest, WindowEnd } from "./log.ts";
-import { equals, lateXids, xmin, type Snapshot } from "./snapshot.ts";
+import { atRest, inWindow, type Cursor } from "../cursor.ts";
+import type { Event } from "../event.ts";
+import { gapOf, type TopicGap } from "../gap.ts";
+import type { Bounds, Epoch, Log, Look, Page, PageRequest, WindowEnd } from "../log.ts";
+import { equals, lateXids, xmin, type Snapshot } from "../snapshot.ts";
+import type { TopicFilter } from "../topic.ts";
 import { makeTickBounds, type TickBounds } from "./tick-bounds.ts";
-import type { TopicFilter } from "./topic.ts";
 import { makeWantedTopics, nameRows, type WantedTopics } from "./wanted-topics.ts";
 import { checkEpoch, type WindowEdge, windowEdge } from "./window-edge.ts";
 

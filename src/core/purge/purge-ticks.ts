@@ -1,7 +1,7 @@
 //! Keeps ticks coming while events flow. They tell the age of events, and cut a long catch-up into windows.
 
-import { type ErrorCode, messageOf, PgstreamError } from "./errors.ts";
-import type { Clock, Logger } from "./ports.ts";
+import { type ErrorCode, messageOf, PgstreamError } from "../errors.ts";
+import type { Clock, Logger } from "../ports.ts";
 
 export interface TickPorts {
   /** One statement, which writes nothing when no ids were handed out since the last tick. */

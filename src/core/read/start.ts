@@ -1,9 +1,9 @@
 //! Where a new subscription starts, and where one starts over.
 
-import { type Cursor, inWindow } from "./cursor.ts";
-import { PgstreamError } from "./errors.ts";
-import type { Epoch, Log, Look } from "./log.ts";
-import { covers, crashSafe, emptySnapshot, isAhead, type Snapshot } from "./snapshot.ts";
+import { type Cursor, inWindow } from "../cursor.ts";
+import { PgstreamError } from "../errors.ts";
+import type { Epoch, Log, Look } from "../log.ts";
+import { covers, crashSafe, emptySnapshot, isAhead, type Snapshot } from "../snapshot.ts";
 
 /** Where to start when there is no cursor yet. */
 export type From =

@@ -3,20 +3,20 @@
 //! One batch at a time, in order. A lost connection is retried for ever; a handler that keeps failing stops the
 //! subscription visibly, with the cursor in front of what it failed on.
 
-import { backoffMs, type Backoff } from "./backoff.ts";
-import { encodeCursor } from "./cursor-codec.ts";
-import type { Cursor } from "./cursor.ts";
-import { hasCode, isRetryable, messageOf, PgstreamError } from "./errors.ts";
-import type { Event } from "./event.ts";
-import { type Follower, makeFollower } from "./follower.ts";
-import { describeGap, type TopicGap } from "./gap.ts";
-import type { Log } from "./log.ts";
-import type { Clock, Logger } from "./ports.ts";
-import type { Batch } from "./reader.ts";
-import { findCursor } from "./resume.ts";
-import type { From } from "./start.ts";
-import type { Tail } from "./tail.ts";
-import type { TopicFilter } from "./topic.ts";
+import { backoffMs, type Backoff } from "../backoff.ts";
+import { encodeCursor } from "../cursor-codec.ts";
+import type { Cursor } from "../cursor.ts";
+import { hasCode, isRetryable, messageOf, PgstreamError } from "../errors.ts";
+import type { Event } from "../event.ts";
+import { describeGap, type TopicGap } from "../gap.ts";
+import type { Log } from "../log.ts";
+import type { Clock, Logger } from "../ports.ts";
+import type { Batch } from "../read/reader.ts";
+import { findCursor } from "../read/resume.ts";
+import type { From } from "../read/start.ts";
+import { type Follower, makeFollower } from "../tail/follower.ts";
+import type { Tail } from "../tail/tail.ts";
+import type { TopicFilter } from "../topic.ts";
 import type { WakeupFlag } from "./wakeup-flag.ts";
 
 export interface HandleContext {

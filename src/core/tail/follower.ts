@@ -5,10 +5,10 @@
 //! alone: up to what either has seen, since the two need not be one behind the other. Each may have seen a transaction
 //! that the other has not: a tick's snapshot claims more than one that was made crash-safe.
 
-import { type Cursor, inWindow, samePlace } from "./cursor.ts";
-import type { Log } from "./log.ts";
-import { type Batch, makeReader, type Reader, type ReaderOptions } from "./reader.ts";
-import { covers, type Snapshot, union } from "./snapshot.ts";
+import { type Cursor, inWindow, samePlace } from "../cursor.ts";
+import type { Log } from "../log.ts";
+import { type Batch, makeReader, type Reader, type ReaderOptions } from "../read/reader.ts";
+import { covers, type Snapshot, union } from "../snapshot.ts";
 import type { Membership, TailWindow } from "./tail-queue.ts";
 import type { Tail } from "./tail.ts";
 

@@ -8,10 +8,10 @@
 //! What is to go is announced in a committed statement of its own before it goes. A purger may be killed between any two
 //! statements: whoever runs the next round finishes.
 
-import type { Backoff } from "./backoff.ts";
-import { hasCode, isRetryable, messageOf } from "./errors.ts";
-import { keepTrying } from "./keep-trying.ts";
-import type { Clock, Logger } from "./ports.ts";
+import type { Backoff } from "../backoff.ts";
+import { hasCode, isRetryable, messageOf } from "../errors.ts";
+import { keepTrying } from "../keep-trying.ts";
+import type { Clock, Logger } from "../ports.ts";
 import type { ExpiredSegment, ExpiredTopic, Purging, RollLimits, UnfinishedPurge } from "./purge-port.ts";
 
 export interface PurgeOptions extends RollLimits {

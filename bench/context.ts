@@ -110,6 +110,13 @@ export interface Measure {
   readonly run: (context: BenchContext) => Promise<MeasureResult>;
 }
 
+/** A name for several measures. */
+export interface Group {
+  readonly name: string;
+  readonly about: string;
+  readonly measures: readonly Measure[];
+}
+
 /** What must never happen did: there is no figure then. */
 export class DeliveryError extends Error {
   override readonly name = "DeliveryError";

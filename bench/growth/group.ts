@@ -1,6 +1,6 @@
 //! What may grow, and what may not grow with it.
 
-import type { Group } from "../registry.ts";
+import type { Group } from "../context.ts";
 import { growthCatchUp } from "./catch-up.ts";
 import { growthIdle } from "./idle.ts";
 import { growthOpenTransaction } from "./open-transaction.ts";

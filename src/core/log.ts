@@ -1,7 +1,6 @@
 //! The log as a reader needs it. Mirrors the grant of pgstream_consumer: SELECT.
 
 import type { EventRow } from "./event.ts";
-import type { Bound } from "./read/tick-bounds.ts";
 import type { Snapshot, Xid } from "./snapshot.ts";
 import type { Topic } from "./topic.ts";
 
@@ -35,6 +34,12 @@ export interface LookRequest {
    * for in all segments behind the bound. A second statement asks for it where it is wanted after all.
    */
   readonly expectsTick: boolean;
+}
+
+/** Every transaction whose xid is above `xid` has only ids above `lastId`. */
+export interface Bound {
+  readonly xid: Xid;
+  readonly lastId: bigint;
 }
 
 /** With what a read that starts at a snapshot leaves out segments; each null when no tick is low enough. */

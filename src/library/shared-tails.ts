@@ -5,8 +5,8 @@ import { liveSession, makeLiveLog } from "../adapters/postgres/live-log.ts";
 import { makeLog, readingSession } from "../adapters/postgres/log.ts";
 import { keepListening } from "../adapters/postgres/wakeups.ts";
 import type { Clock, Logger } from "../core/ports.ts";
-import { makeWakeupFlag } from "../core/subscribe/wakeup-flag.ts";
 import { SharedTail, type Tail } from "../core/tail/tail.ts";
+import { makeWakeupFlag } from "../core/wakeup-flag.ts";
 import { serverTimeout } from "./defaults.ts";
 
 export interface TailOptions {

@@ -17,8 +17,8 @@ import {
   type SubscribeOptions,
   type SubscribePorts,
 } from "../core/subscribe/subscribe.ts";
-import { makeWakeupFlag } from "../core/subscribe/wakeup-flag.ts";
 import { parseTopicPatterns } from "../core/topic.ts";
+import { makeWakeupFlag } from "../core/wakeup-flag.ts";
 import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
 import { takeTail } from "./shared-tails.ts";
 import { makeSubscriptionStatus, type SubscriptionStatus } from "./subscription-status.ts";

@@ -6,7 +6,7 @@ import { openClient } from "../../src/adapters/postgres/client.ts";
 import { keepListening } from "../../src/adapters/postgres/wakeups.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import type { Logger } from "../../src/core/ports.ts";
-import { makeWakeupFlag } from "../../src/core/subscribe/wakeup-flag.ts";
+import { makeWakeupFlag } from "../../src/core/wakeup-flag.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openSubscription, type SubscriptionOptions } from "../../src/library/subscription.ts";
 import { createLogDatabase, targetOf } from "../support/log-database.ts";

@@ -6,9 +6,9 @@ import { liveSession, makeLiveLog } from "../../src/adapters/postgres/live-log.t
 import { makeLog } from "../../src/adapters/postgres/log.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import { startCursor } from "../../src/core/read/start.ts";
-import type { WakeupFlag } from "../../src/core/subscribe/wakeup-flag.ts";
 import { SharedTail } from "../../src/core/tail/tail.ts";
 import { parseTopicPatterns } from "../../src/core/topic.ts";
+import type { WakeupFlag } from "../../src/core/wakeup-flag.ts";
 import { silent } from "../../src/library/defaults.ts";
 import type { GrowthBench } from "./growth-bench.ts";
 import { type Meter, openMeter } from "./growth-meter.ts";

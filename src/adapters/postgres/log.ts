@@ -5,6 +5,7 @@
 
 import { PgstreamError } from "../../core/errors.ts";
 import type {
+  Bound,
   Bounds,
   EpochState,
   Log,
@@ -15,7 +16,6 @@ import type {
   PageRequest,
   PurgedTopic,
 } from "../../core/log.ts";
-import type { Bound } from "../../core/read/tick-bounds.ts";
 import { parseSnapshot } from "../../core/snapshot.ts";
 import type { PostgresClient, Sql } from "./client.ts";
 import { epochColumns } from "./epoch-columns.ts";

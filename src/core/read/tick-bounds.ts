@@ -1,12 +1,7 @@
 //! Lower bounds on ids, with which old segments are left out of a read.
 
+import type { Bound } from "../log.ts";
 import type { Xid } from "../snapshot.ts";
-
-/** Every transaction whose xid is above `xid` has only ids above `lastId`. */
-export interface Bound {
-  readonly xid: Xid;
-  readonly lastId: bigint;
-}
 
 export interface TickBounds {
   readonly add: (bound: Bound) => void;

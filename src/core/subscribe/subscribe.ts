@@ -17,7 +17,7 @@ import type { From } from "../read/start.ts";
 import { type Follower, makeFollower } from "../tail/follower.ts";
 import type { Tail } from "../tail/tail.ts";
 import type { TopicFilter } from "../topic.ts";
-import type { WakeupFlag } from "./wakeup-flag.ts";
+import type { WakeupFlag } from "../wakeup-flag.ts";
 
 export interface HandleContext {
   /** Where the subscription stands when this batch is done: opaque text. Store it together with the effect. */

@@ -12,8 +12,8 @@
 import type { Cursor } from "../cursor.ts";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../ports.ts";
-import type { WakeupFlag } from "../subscribe/wakeup-flag.ts";
 import type { TopicFilter } from "../topic.ts";
+import type { WakeupFlag } from "../wakeup-flag.ts";
 import { type Membership, type TailMember, TailQueue, type TailWindow } from "./tail-queue.ts";
 import { TailReader, type TailReaderOptions, type TailReaderPorts } from "./tail-reader.ts";
 

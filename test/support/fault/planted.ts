@@ -2,8 +2,7 @@
 
 import type postgres from "postgres";
 
-import type { Log } from "../../../src/core/log.ts";
-import type { Bound } from "../../../src/core/read/tick-bounds.ts";
+import type { Bound, Log } from "../../../src/core/log.ts";
 import type { FaultRun } from "./run.ts";
 
 const lastValue = async (sql: postgres.Sql): Promise<bigint> => {

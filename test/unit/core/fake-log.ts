@@ -2,6 +2,7 @@
 
 import type { EventRow } from "../../../src/core/event.ts";
 import type {
+  Bound,
   Bounds,
   Epoch,
   Log,
@@ -11,7 +12,6 @@ import type {
   PurgedTopic,
   WindowEnd,
 } from "../../../src/core/log.ts";
-import type { Bound } from "../../../src/core/read/tick-bounds.ts";
 import {
   isAhead,
   lateXids,

@@ -7,8 +7,8 @@ import {
   runSubscription,
   type SubscribeOptions,
 } from "../../../src/core/subscribe/subscribe.ts";
-import type { WakeupFlag } from "../../../src/core/subscribe/wakeup-flag.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
+import type { WakeupFlag } from "../../../src/core/wakeup-flag.ts";
 import { noTail } from "../../support/no-tail.ts";
 import { makeFakeLog } from "./fake-log.ts";
 import { makeFakeClock, makeFakeLogger } from "./fakes.ts";

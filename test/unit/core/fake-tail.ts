@@ -2,10 +2,10 @@
 
 import type { Cursor } from "../../../src/core/cursor.ts";
 import { startCursor } from "../../../src/core/read/start.ts";
-import { makeWakeupFlag } from "../../../src/core/subscribe/wakeup-flag.ts";
 import { type Follower, makeFollower } from "../../../src/core/tail/follower.ts";
 import { SharedTail } from "../../../src/core/tail/tail.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
+import { makeWakeupFlag } from "../../../src/core/wakeup-flag.ts";
 import type { FakeLog } from "./fake-log.ts";
 import { makeFakeClock, makeFakeLogger } from "./fakes.ts";
 

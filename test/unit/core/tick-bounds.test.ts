@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 
-import { type Bound, makeTickBounds } from "../../../src/core/read/tick-bounds.ts";
+import type { Bound } from "../../../src/core/log.ts";
+import { makeTickBounds } from "../../../src/core/read/tick-bounds.ts";
 import { makeRandom } from "../../support/seed.ts";
 
 /** What ticks look like: both numbers only grow. */

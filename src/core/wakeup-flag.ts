@@ -1,6 +1,6 @@
 //! A flag that wakes who waits for it: what hints are turned into. Alone, it is what polling waits on.
 
-import type { Clock } from "../ports.ts";
+import type { Clock } from "./ports.ts";
 
 /** Hints that there may be something to read. Hints are never needed: polling covers for lost ones. */
 export interface Wakeups {

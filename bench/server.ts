@@ -7,7 +7,7 @@ import postgres from "postgres";
 import { findBinaries } from "../src/adapters/embedded-postgres/binaries.ts";
 import { startServer } from "../src/adapters/embedded-postgres/server.ts";
 import { openClient } from "../src/adapters/postgres/client.ts";
-import { migrateDatabase } from "../src/adapters/postgres/migrate.ts";
+import { migrateDatabase } from "../src/adapters/postgres/migrate/migrate.ts";
 import { silent } from "../src/library/defaults.ts";
 import { type BenchDatabase, DeliveryError } from "./context.ts";
 

@@ -136,15 +136,15 @@ const cases: Readonly<
     bad: [
       { path: "migrations/0002_b.sql", text: "" },
       {
-        path: "src/adapters/postgres/migrations.ts",
-        text: 'import a from "../../../migrations/0001_a.sql" with { type: "text" };',
+        path: "src/adapters/postgres/migrate/migrations.ts",
+        text: 'import a from "../../../../migrations/0001_a.sql" with { type: "text" };',
       },
     ],
     good: [
       { path: "migrations/0001_a.sql", text: "" },
       {
-        path: "src/adapters/postgres/migrations.ts",
-        text: 'import a from "../../../migrations/0001_a.sql" with { type: "text" };',
+        path: "src/adapters/postgres/migrate/migrations.ts",
+        text: 'import a from "../../../../migrations/0001_a.sql" with { type: "text" };',
       },
     ],
   },

@@ -1,8 +1,8 @@
 //! A publisher for any application: `await using stream = openPublisher({ database: url })`, then `stream.publish(…)`.
 
-import { makeEventAppender } from "../adapters/postgres/append-events.ts";
 import { openClient, type PostgresClient } from "../adapters/postgres/client.ts";
-import { makeTicker } from "../adapters/postgres/hints.ts";
+import { makeEventAppender } from "../adapters/postgres/publish/append-events.ts";
+import { makeTicker } from "../adapters/postgres/publish/hints.ts";
 import { PgstreamError } from "../core/errors.ts";
 import { makeAnnouncer } from "../core/publish/announcer.ts";
 import { makePublisher, type Publisher, type PublisherOptions } from "../core/publish/publisher.ts";

@@ -1,8 +1,8 @@
 //! One tail and one listening connection for all subscriptions of the process on the same database.
 
 import { openClient, type PostgresTarget } from "../adapters/postgres/client.ts";
-import { liveSession, makeLiveLog } from "../adapters/postgres/live-log.ts";
-import { makeLog, readingSession } from "../adapters/postgres/log.ts";
+import { liveSession, makeLiveLog } from "../adapters/postgres/read/live-log.ts";
+import { makeLog, readingSession } from "../adapters/postgres/read/log.ts";
 import { keepListening } from "../adapters/postgres/wakeups.ts";
 import type { Clock, Logger } from "../core/ports.ts";
 import { SharedTail, type Tail } from "../core/tail/tail.ts";

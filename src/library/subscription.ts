@@ -2,7 +2,7 @@
 //! keeps cursor and receipts.
 
 import { openClient } from "../adapters/postgres/client.ts";
-import { makeLog, readingSession } from "../adapters/postgres/log.ts";
+import { makeLog, readingSession } from "../adapters/postgres/read/log.ts";
 import { decodeCursor } from "../core/cursor-codec.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Event } from "../core/event.ts";

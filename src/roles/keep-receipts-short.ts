@@ -1,7 +1,7 @@
 //! Removes receipts that nobody can ask for any more: those older than configured, else than any event that lives.
 
 import type { PostgresClient } from "../adapters/postgres/client.ts";
-import { oldestSegmentAgeMs } from "../adapters/postgres/list-events.ts";
+import { oldestSegmentAgeMs } from "../adapters/postgres/read/list-events.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Clock, Logger } from "../core/ports.ts";
 import type { ConsumerStore } from "../core/subscribe/store.ts";

@@ -2,8 +2,8 @@
 //! the process is wanted.
 
 import { openClient } from "../adapters/postgres/client.ts";
-import { migrateDatabase, type MigrateOptions } from "../adapters/postgres/migrate.ts";
-import type { Login } from "../adapters/postgres/provision-roles.ts";
+import { migrateDatabase, type MigrateOptions } from "../adapters/postgres/migrate/migrate.ts";
+import type { Login } from "../adapters/postgres/migrate/provision-roles.ts";
 import type { Config } from "../config/config.ts";
 import { databaseFor } from "../config/database-target.ts";
 import { PgstreamError } from "../core/errors.ts";

@@ -3,7 +3,7 @@
 
 import { openSchedule } from "../adapters/croner/schedule.ts";
 import { openClient } from "../adapters/postgres/client.ts";
-import { makePurging, purgeDeadlineMs } from "../adapters/postgres/purge-log.ts";
+import { makePurging, purgeDeadlineMs } from "../adapters/postgres/purge/purge-log.ts";
 import type { Config } from "../config/config.ts";
 import { databaseFor } from "../config/database-target.ts";
 import type { Schedule } from "../core/purge/purge-due.ts";

@@ -1,8 +1,8 @@
 //! `pgstream verify`: is everything that the log holds handled, and nothing else?
 
 import { openClient } from "../adapters/postgres/client.ts";
-import { accountedIds, listEvents, listTopics } from "../adapters/postgres/list-events.ts";
-import { makeLog } from "../adapters/postgres/log.ts";
+import { accountedIds, listEvents, listTopics } from "../adapters/postgres/read/list-events.ts";
+import { makeLog } from "../adapters/postgres/read/log.ts";
 import type { Config } from "../config/config.ts";
 import { databaseFor } from "../config/database-target.ts";
 import { decodeCursor } from "../core/cursor-codec.ts";

@@ -2,7 +2,7 @@
 
 import { checkSchema, checkServer } from "../adapters/postgres/check-server.ts";
 import type { PostgresClient } from "../adapters/postgres/client.ts";
-import { migrations } from "../adapters/postgres/migrations.ts";
+import { migrations } from "../adapters/postgres/migrate/migrations.ts";
 import { messageOf, PgstreamError } from "../core/errors.ts";
 import { keepTrying } from "../core/keep-trying.ts";
 import type { RoleContext } from "./role.ts";

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import { checkSchema } from "../../src/adapters/postgres/check-server.ts";
-import { migrations } from "../../src/adapters/postgres/migrations.ts";
+import { migrations } from "../../src/adapters/postgres/migrate/migrations.ts";
 import { PgstreamError } from "../../src/core/errors.ts";
 import { createLogDatabase, openTestClient } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";

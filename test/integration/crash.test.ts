@@ -6,7 +6,7 @@ import { expect, test } from "bun:test";
 import postgres from "postgres";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
-import { makeLog } from "../../src/adapters/postgres/log.ts";
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import type { Cursor } from "../../src/core/cursor.ts";
 import { makeReader, type Reader } from "../../src/core/read/reader.ts";
 import { startCursor } from "../../src/core/read/start.ts";

@@ -4,9 +4,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
-import { selectFirstPage } from "../../src/adapters/postgres/select-events.ts";
-import { selectLook } from "../../src/adapters/postgres/select-look.ts";
-import { makeWeighing } from "../../src/adapters/postgres/weighing.ts";
+import { selectFirstPage } from "../../src/adapters/postgres/read/select-events.ts";
+import { selectLook } from "../../src/adapters/postgres/read/select-look.ts";
+import { makeWeighing } from "../../src/adapters/postgres/read/weighing.ts";
 import type { Log, LookRequest, PageRequest } from "../../src/core/log.ts";
 import { costOf } from "../support/explain.ts";
 import { migrate } from "../support/log-database.ts";

@@ -4,8 +4,8 @@
 import { describe, expect, test } from "bun:test";
 
 import { openClient } from "../../src/adapters/postgres/client.ts";
-import { liveSession, makeLiveLog } from "../../src/adapters/postgres/live-log.ts";
-import { makeLog } from "../../src/adapters/postgres/log.ts";
+import { liveSession, makeLiveLog } from "../../src/adapters/postgres/read/live-log.ts";
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import type { Epoch } from "../../src/core/log.ts";
 import { sees } from "../../src/core/snapshot.ts";
 import type { LiveRead, LiveRequest } from "../../src/core/tail/tail-reader.ts";

@@ -3,8 +3,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
-import { groups } from "../../src/adapters/postgres/access.ts";
-import type { Login } from "../../src/adapters/postgres/provision-roles.ts";
+import { groups } from "../../src/adapters/postgres/migrate/access.ts";
+import type { Login } from "../../src/adapters/postgres/migrate/provision-roles.ts";
 import { hasCode, messageOf } from "../../src/core/errors.ts";
 import {
   asUser,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { checkSchema, checkServer } from "../../src/adapters/postgres/check-server.ts";
-import { migrations } from "../../src/adapters/postgres/migrations.ts";
+import { migrations } from "../../src/adapters/postgres/migrate/migrations.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import { readConfig } from "../../src/config/config.ts";
 import { hasCode, isRetryable, messageOf } from "../../src/core/errors.ts";

@@ -3,8 +3,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
-import { applyMigrations } from "../../src/adapters/postgres/apply-migrations.ts";
-import { makeMigrations, migrations } from "../../src/adapters/postgres/migrations.ts";
+import { applyMigrations } from "../../src/adapters/postgres/migrate/apply-migrations.ts";
+import { makeMigrations, migrations } from "../../src/adapters/postgres/migrate/migrations.ts";
 import { readSchemaVersion } from "../../src/adapters/postgres/schema-version.ts";
 import { hasCode, isRetryable, messageOf } from "../../src/core/errors.ts";
 import type { Migration } from "../../src/core/migration-plan.ts";

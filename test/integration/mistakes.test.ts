@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type postgres from "postgres";
 
 import { openClient } from "../../src/adapters/postgres/client.ts";
-import { migrations } from "../../src/adapters/postgres/migrations.ts";
+import { migrations } from "../../src/adapters/postgres/migrate/migrations.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import { makeTemporaryFolder } from "../../src/adapters/runtime/temporary-folder.ts";
 import { type Config, readConfig } from "../../src/config/config.ts";

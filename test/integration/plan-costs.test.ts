@@ -7,8 +7,8 @@ import postgres from "postgres";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import type { PostgresClient, Sql } from "../../src/adapters/postgres/client.ts";
-import { liveSession, makeLiveLog } from "../../src/adapters/postgres/live-log.ts";
-import { makeLog, readingSession } from "../../src/adapters/postgres/log.ts";
+import { liveSession, makeLiveLog } from "../../src/adapters/postgres/read/live-log.ts";
+import { makeLog, readingSession } from "../../src/adapters/postgres/read/log.ts";
 import { startCursor } from "../../src/core/read/start.ts";
 import { migrate } from "../support/log-database.ts";
 import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import type postgres from "postgres";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
-import { type Access, access, type Group } from "../../src/adapters/postgres/access.ts";
+import { type Access, access, type Group } from "../../src/adapters/postgres/migrate/access.ts";
 import { sqlstateOf } from "../../src/adapters/postgres/sqlstate.ts";
 import {
   asUser,

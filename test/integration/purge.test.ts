@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
-import { makePurging } from "../../src/adapters/postgres/purge-log.ts";
+import { makePurging } from "../../src/adapters/postgres/purge/purge-log.ts";
 import { previewPurge } from "../../src/core/purge/purge-preview.ts";
 import { openTestClient } from "../support/log-database.ts";
 import { connect, migrateAs } from "../support/migrator.ts";

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import postgres from "postgres";
 
 import { openClient } from "../../src/adapters/postgres/client.ts";
-import { removeEmptySegments } from "../../src/adapters/postgres/remove-segments.ts";
+import { removeEmptySegments } from "../../src/adapters/postgres/purge/remove-segments.ts";
 import {
   createLogDatabase,
   openTestClient,

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { makeLog } from "../../src/adapters/postgres/log.ts";
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import { decodeCursor, encodeCursor } from "../../src/core/cursor-codec.ts";
 import type { Cursor } from "../../src/core/cursor.ts";

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { makePurging } from "../../src/adapters/postgres/purge-log.ts";
+import { makePurging } from "../../src/adapters/postgres/purge/purge-log.ts";
 import { openTestClient, readAll, readerFromStart } from "../support/log-database.ts";
 import { dayMs, openBench, openTransaction } from "../support/purging.ts";
 

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import type { PostgresClient } from "../../src/adapters/postgres/client.ts";
-import { makeLog } from "../../src/adapters/postgres/log.ts";
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import {
   covers,
   emptySnapshot,

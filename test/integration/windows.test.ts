@@ -3,8 +3,8 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { selectNextPage } from "../../src/adapters/postgres/select-events.ts";
-import { makeWeighing } from "../../src/adapters/postgres/weighing.ts";
+import { selectNextPage } from "../../src/adapters/postgres/read/select-events.ts";
+import { makeWeighing } from "../../src/adapters/postgres/read/weighing.ts";
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
 import type { PageRequest, WindowEnd } from "../../src/core/log.ts";
 import { emptySnapshot } from "../../src/core/snapshot.ts";

@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import postgres from "postgres";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
-import { makeLog } from "../../src/adapters/postgres/log.ts";
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import type { Cursor } from "../../src/core/cursor.ts";
 import type { Batch, Reader, ReaderOptions } from "../../src/core/read/reader.ts";
 import { makeReader } from "../../src/core/read/reader.ts";

@@ -2,8 +2,8 @@
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { openClient } from "../../src/adapters/postgres/client.ts";
-import { liveSession, makeLiveLog } from "../../src/adapters/postgres/live-log.ts";
-import { makeLog } from "../../src/adapters/postgres/log.ts";
+import { liveSession, makeLiveLog } from "../../src/adapters/postgres/read/live-log.ts";
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import { startCursor } from "../../src/core/read/start.ts";
 import { SharedTail } from "../../src/core/tail/tail.ts";

@@ -163,7 +163,7 @@ export const testsWaitForConditions: Rule = eachFile((file) => {
 });
 
 export const everyMigrationIsEmbedded: Rule = (files) => {
-  const list = files.find(({ path }) => path === "src/adapters/postgres/migrations.ts");
+  const list = files.find(({ path }) => path === "src/adapters/postgres/migrate/migrations.ts");
   if (list === undefined) return [];
   const embedded = new Set(importsOf(list.text).map((specifier) => resolve(list.path, specifier)));
   return files

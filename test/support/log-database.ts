@@ -4,10 +4,10 @@
 
 import type postgres from "postgres";
 
-import { applyMigrations } from "../../src/adapters/postgres/apply-migrations.ts";
 import { openClient, type PostgresClient, type PostgresTarget } from "../../src/adapters/postgres/client.ts";
-import { makeLog, readingSession } from "../../src/adapters/postgres/log.ts";
-import { migrations } from "../../src/adapters/postgres/migrations.ts";
+import { applyMigrations } from "../../src/adapters/postgres/migrate/apply-migrations.ts";
+import { migrations } from "../../src/adapters/postgres/migrate/migrations.ts";
+import { makeLog, readingSession } from "../../src/adapters/postgres/read/log.ts";
 import { makeReader, type Reader, type ReaderOptions } from "../../src/core/read/reader.ts";
 import { startCursor } from "../../src/core/read/start.ts";
 import { parseTopicPatterns } from "../../src/core/topic.ts";

@@ -4,7 +4,7 @@ import postgres from "postgres";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { openClient, type PostgresClient } from "../../src/adapters/postgres/client.ts";
-import { migrateDatabase, type MigrateOptions } from "../../src/adapters/postgres/migrate.ts";
+import { migrateDatabase, type MigrateOptions } from "../../src/adapters/postgres/migrate/migrate.ts";
 import { isRetryable } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/ports.ts";
 import { targetOf } from "./log-database.ts";

@@ -3,7 +3,7 @@
 import postgres from "postgres";
 
 import type { PostgresClient } from "../../src/adapters/postgres/client.ts";
-import { makePurging } from "../../src/adapters/postgres/purge-log.ts";
+import { makePurging } from "../../src/adapters/postgres/purge/purge-log.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import type { Purging } from "../../src/core/purge/purge-port.ts";
 import { purgeOnce, type PurgeOptions, type PurgeRound } from "../../src/core/purge/purge.ts";

@@ -3,7 +3,7 @@
 import postgres from "postgres";
 
 import type { PostgresClient } from "../../src/adapters/postgres/client.ts";
-import { makeLog } from "../../src/adapters/postgres/log.ts";
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import { decodeCursor, encodeCursor } from "../../src/core/cursor-codec.ts";
 import type { Log } from "../../src/core/log.ts";
 import { makeReader, type ReaderOptions } from "../../src/core/read/reader.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
-import type { Access, Group } from "../../src/adapters/postgres/access.ts";
-import { planGrants, type SecuredObject } from "../../src/adapters/postgres/grant-plan.ts";
+import type { Access, Group } from "../../src/adapters/postgres/migrate/access.ts";
+import { planGrants, type SecuredObject } from "../../src/adapters/postgres/migrate/grant-plan.ts";
 import { hasCode } from "../../src/core/errors.ts";
 
 const nobody: Access = { select: [], execute: [] };

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { makeMigrations, migrations } from "../../src/adapters/postgres/migrations.ts";
+import { makeMigrations, migrations } from "../../src/adapters/postgres/migrate/migrations.ts";
 
 const folder = join(import.meta.dir, "../../migrations");
 const withoutBodies = (text: string): string =>

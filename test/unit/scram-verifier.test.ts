@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { makeScramVerifier } from "../../src/adapters/postgres/scram-verifier.ts";
+import { makeScramVerifier } from "../../src/adapters/postgres/migrate/scram-verifier.ts";
 import { hasCode } from "../../src/core/errors.ts";
 
 test("the verifier is the one of RFC 7677's example", () => {

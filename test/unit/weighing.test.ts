@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import type { Sql } from "../../src/adapters/postgres/client.ts";
-import { makeWeighing, type Weighing } from "../../src/adapters/postgres/weighing.ts";
+import { makeWeighing, type Weighing } from "../../src/adapters/postgres/read/weighing.ts";
 import type { Page } from "../../src/core/log.ts";
 
 const limits = { eventsMax: 5_000, bytesMax: 500_000 };

@@ -10,7 +10,7 @@ import { backoffMs } from "../../core/backoff.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { Clock, Logger } from "../../core/ports.ts";
 import { driverOptions, type PostgresClient, type PostgresTarget } from "./client.ts";
-import { channel } from "./hints.ts";
+import { channel } from "./publish/hints.ts";
 
 export interface WakeupPorts {
   readonly clock: Clock;

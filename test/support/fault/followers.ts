@@ -1,8 +1,8 @@
 //! Readers of one process that share a tail: they join, lag, are put out, stop and go on.
 
 import { openClient } from "../../../src/adapters/postgres/client.ts";
-import { liveSession, makeLiveLog } from "../../../src/adapters/postgres/live-log.ts";
-import { makeLog, readingSession } from "../../../src/adapters/postgres/log.ts";
+import { liveSession, makeLiveLog } from "../../../src/adapters/postgres/read/live-log.ts";
+import { makeLog, readingSession } from "../../../src/adapters/postgres/read/log.ts";
 import { makeClock } from "../../../src/adapters/runtime/clock.ts";
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
 import { startCursor } from "../../../src/core/read/start.ts";

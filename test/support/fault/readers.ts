@@ -3,7 +3,7 @@
 import type postgres from "postgres";
 
 import { openClient, type PostgresTarget } from "../../../src/adapters/postgres/client.ts";
-import { makeLog, readingSession } from "../../../src/adapters/postgres/log.ts";
+import { makeLog, readingSession } from "../../../src/adapters/postgres/read/log.ts";
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
 import type { Cursor } from "../../../src/core/cursor.ts";
 import type { Log } from "../../../src/core/log.ts";

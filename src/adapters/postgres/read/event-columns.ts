@@ -1,10 +1,10 @@
 //! Events as they travel: few columns, since each costs the driver as much as a short text of its own. What is not data
 //! comes as one text, its values joined by what none of them can hold.
 
-import type { EventRow } from "../../core/event.ts";
-import type { Page } from "../../core/log.ts";
-import type { Sql } from "./client.ts";
-import { makeMomentReader } from "./moment.ts";
+import type { EventRow } from "../../../core/event.ts";
+import type { Page } from "../../../core/log.ts";
+import type { Sql } from "../client.ts";
+import { makeMomentReader } from "../moment.ts";
 import type { PageLimits, Weighing } from "./weighing.ts";
 
 export interface EventColumns {

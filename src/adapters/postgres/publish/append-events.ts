@@ -1,10 +1,10 @@
 //! Appends a batch through publish_batch, one statement, with the hint right behind it: implements EventAppender.
 
-import { messageOf } from "../../core/errors.ts";
-import type { EncodedEvent } from "../../core/event.ts";
-import type { Logger } from "../../core/ports.ts";
-import type { EventAppender } from "../../core/publish/append-until-known.ts";
-import type { PostgresClient, Sql } from "./client.ts";
+import { messageOf } from "../../../core/errors.ts";
+import type { EncodedEvent } from "../../../core/event.ts";
+import type { Logger } from "../../../core/ports.ts";
+import type { EventAppender } from "../../../core/publish/append-until-known.ts";
+import type { PostgresClient, Sql } from "../client.ts";
 import { notify } from "./hints.ts";
 
 /** Joins the values of a column; JSON never contains it, and names may not. */

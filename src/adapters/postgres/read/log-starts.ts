@@ -1,8 +1,8 @@
 //! Places to start from: the floor, a point in time, an id. Implements LogStarts.
 
-import type { LogStarts } from "../../core/log.ts";
-import { parseSnapshot, type Snapshot } from "../../core/snapshot.ts";
-import type { PostgresClient } from "./client.ts";
+import type { LogStarts } from "../../../core/log.ts";
+import { parseSnapshot, type Snapshot } from "../../../core/snapshot.ts";
+import type { PostgresClient } from "../client.ts";
 
 const snapshotOf = (text: string | null | undefined): Snapshot | null =>
   text === null || text === undefined ? null : parseSnapshot(text);

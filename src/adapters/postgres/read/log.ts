@@ -3,7 +3,7 @@
 //! Bounds and snapshots go in as parameters and every execution is planned anew, so that the planner leaves out the
 //! segments below the bounds before it opens or locks them.
 
-import { PgstreamError } from "../../core/errors.ts";
+import { PgstreamError } from "../../../core/errors.ts";
 import type {
   Bound,
   Bounds,
@@ -15,9 +15,9 @@ import type {
   Page,
   PageRequest,
   PurgedTopic,
-} from "../../core/log.ts";
-import { parseSnapshot } from "../../core/snapshot.ts";
-import type { PostgresClient, Sql } from "./client.ts";
+} from "../../../core/log.ts";
+import { parseSnapshot } from "../../../core/snapshot.ts";
+import type { PostgresClient, Sql } from "../client.ts";
 import { epochColumns } from "./epoch-columns.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { makeLogStarts } from "./log-starts.ts";

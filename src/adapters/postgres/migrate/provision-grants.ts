@@ -1,8 +1,8 @@
 //! Makes privileges in schema pgstream what access.ts says. Idempotent; changes nothing outside the schema.
 
-import type { Logger } from "../../core/ports.ts";
+import type { Logger } from "../../../core/ports.ts";
+import type { PostgresClient, Sql } from "../client.ts";
 import { type Access, type Group, groups } from "./access.ts";
-import type { PostgresClient, Sql } from "./client.ts";
 import { planGrants, type SecuredObject } from "./grant-plan.ts";
 import { runAsOne } from "./migrator-message.ts";
 

@@ -1,6 +1,6 @@
 //! What is asked of the newest epoch, wherever it is asked: over the row `e` of pgstream.epochs.
 
-import type { Sql } from "./client.ts";
+import type { Sql } from "../client.ts";
 
 /** Without asking who the server is: on a connection that has been asked, that can not change. */
 export const knownEpochColumns = (sql: Sql) => sql`

@@ -1,9 +1,9 @@
 //! The GRANTs and REVOKEs between what is and what should be. Nothing to do gives no statement at all: a migrator that
 //! starts again on a healthy database writes nothing.
 
-import { PgstreamError } from "../../core/errors.ts";
+import { PgstreamError } from "../../../core/errors.ts";
+import { quoteName } from "../quote.ts";
 import { type Access, type Group, groups } from "./access.ts";
-import { quoteName } from "./quote.ts";
 
 /** Something in schema pgstream that privileges are given on, or the schema itself. */
 export interface SecuredObject {

@@ -1,6 +1,6 @@
 //! What publish() obeys, and the segments it writes to, as far as the migrator sees to them.
 
-import type { PostgresClient } from "./client.ts";
+import type { PostgresClient } from "../client.ts";
 
 export interface LogSettings {
   readonly createTopics: boolean;

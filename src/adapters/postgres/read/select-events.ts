@@ -1,10 +1,10 @@
 //! The three ways of reading a window. In each, a page whose data weigh too much is cut: what is behind the cut comes
 //! without data, so that the caller knows that there is more.
 
-import type { PageRequest, WindowEnd } from "../../core/log.ts";
-import { formatSnapshot } from "../../core/snapshot.ts";
-import type { LiveRequest } from "../../core/tail/tail-reader.ts";
-import type { Fragment, Sql } from "./client.ts";
+import type { PageRequest, WindowEnd } from "../../../core/log.ts";
+import { formatSnapshot } from "../../../core/snapshot.ts";
+import type { LiveRequest } from "../../../core/tail/tail-reader.ts";
+import type { Fragment, Sql } from "../client.ts";
 import { type EventColumns, eventColumns } from "./event-columns.ts";
 import type { Weighing } from "./weighing.ts";
 

@@ -1,9 +1,9 @@
 //! A database that is pgstream's alone: its tables are found without naming their schema, in every new session.
 
-import type { Logger } from "../../core/ports.ts";
-import type { PostgresClient } from "./client.ts";
+import type { Logger } from "../../../core/ports.ts";
+import type { PostgresClient } from "../client.ts";
+import { quoteName } from "../quote.ts";
 import { orAskAdministrator, runAsOne } from "./migrator-message.ts";
-import { quoteName } from "./quote.ts";
 
 const ddlTimeoutMs = 30_000;
 const searchPath = `pgstream, "$user", public`;

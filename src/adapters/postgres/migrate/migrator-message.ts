@@ -2,9 +2,9 @@
 //! transaction. It happens wholly or not at all, wherever a process or a connection dies; a transaction spread over
 //! several messages could go on, half of it, on another connection.
 
-import { PgstreamError } from "../../core/errors.ts";
-import type { PostgresClient } from "./client.ts";
-import { quoteText } from "./quote.ts";
+import { PgstreamError } from "../../../core/errors.ts";
+import type { PostgresClient } from "../client.ts";
+import { quoteText } from "../quote.ts";
 
 export interface MessageOptions {
   /** How long it may take, waiting for another migrator included. */

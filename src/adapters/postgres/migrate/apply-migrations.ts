@@ -1,13 +1,13 @@
 //! Brings schema pgstream up to date. Each migration is one transaction together with its row in pgstream.migrations,
 //! and the state is read anew before each: whoever dies in between, or does the same at the same time, changes nothing.
 
-import { PgstreamError } from "../../core/errors.ts";
-import { planMigrations, type AppliedMigration, type Migration } from "../../core/migration-plan.ts";
-import type { Logger } from "../../core/ports.ts";
-import type { PostgresClient } from "./client.ts";
+import { PgstreamError } from "../../../core/errors.ts";
+import { planMigrations, type AppliedMigration, type Migration } from "../../../core/migration-plan.ts";
+import type { Logger } from "../../../core/ports.ts";
+import type { PostgresClient } from "../client.ts";
+import { quoteName, quoteText } from "../quote.ts";
+import { formatSchemaVersion } from "../schema-version.ts";
 import { commentOn, orAskAdministrator, runAsOne } from "./migrator-message.ts";
-import { quoteName, quoteText } from "./quote.ts";
-import { formatSchemaVersion } from "./schema-version.ts";
 
 // A migration may have to rewrite what is there; a connection that went silent is given up in the end.
 const migrationTimeoutMs = 3_600_000;

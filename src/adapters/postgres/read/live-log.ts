@@ -13,9 +13,9 @@
 //! that a plan made once still opens no old segment, the first id of the first segment to look at stands in the text, where
 //! the planner sees it. It changes with a roll of the log; the connection is then renewed, and old plans go with it.
 
-import { parseSnapshot } from "../../core/snapshot.ts";
-import type { LiveLog, LiveRequest } from "../../core/tail/tail-reader.ts";
-import type { Fragment, PostgresClient, Sql } from "./client.ts";
+import { parseSnapshot } from "../../../core/snapshot.ts";
+import type { LiveLog, LiveRequest } from "../../../core/tail/tail-reader.ts";
+import type { Fragment, PostgresClient, Sql } from "../client.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { missing, newsOf, refuseStandby } from "./log.ts";
 import { selectLive } from "./select-events.ts";

@@ -2,11 +2,11 @@
 
 import { createHash } from "node:crypto";
 
-import log from "../../../migrations/0001_log.sql" with { type: "text" };
-import publish from "../../../migrations/0002_publish.sql" with { type: "text" };
-import ticksAndSegments from "../../../migrations/0003_ticks_and_segments.sql" with { type: "text" };
-import retention from "../../../migrations/0004_retention.sql" with { type: "text" };
-import { normaliseLineEnds, parseMigrationNumber, type Migration } from "../../core/migration-plan.ts";
+import log from "../../../../migrations/0001_log.sql" with { type: "text" };
+import publish from "../../../../migrations/0002_publish.sql" with { type: "text" };
+import ticksAndSegments from "../../../../migrations/0003_ticks_and_segments.sql" with { type: "text" };
+import retention from "../../../../migrations/0004_retention.sql" with { type: "text" };
+import { normaliseLineEnds, parseMigrationNumber, type Migration } from "../../../core/migration-plan.ts";
 
 /** A file's name and its text. */
 export type MigrationFile = readonly [file: string, text: string];

@@ -6,8 +6,8 @@ import type {
   ExpiredTopic,
   Purging,
   UnfinishedPurge,
-} from "../../core/purge/purge-port.ts";
-import type { PostgresClient, Sql } from "./client.ts";
+} from "../../../core/purge/purge-port.ts";
+import type { PostgresClient, Sql } from "../client.ts";
 
 /** What counts a segment, or looks for the end of one, may take this long. */
 export const purgeDeadlineMs = 300_000;

@@ -1,18 +1,18 @@
 //! All that the migrator does to a database, in order. Every step may be repeated, and several processes may do it at
 //! once: whoever was stopped anywhere, or lost a race, begins again from the top.
 
-import type { Migration } from "../../core/migration-plan.ts";
-import type { Logger } from "../../core/ports.ts";
+import type { Migration } from "../../../core/migration-plan.ts";
+import type { Logger } from "../../../core/ports.ts";
+import { checkServer } from "../check-server.ts";
+import type { PostgresClient } from "../client.ts";
+import { removeEmptySegments } from "../purge/remove-segments.ts";
 import { access } from "./access.ts";
 import { applyMigrations } from "./apply-migrations.ts";
-import { checkServer } from "./check-server.ts";
-import type { PostgresClient } from "./client.ts";
 import { dedicateDatabase } from "./dedicated-database.ts";
 import { type LogSettings, prepareSegments, writeLogSettings } from "./log-settings.ts";
 import { migrations as embedded } from "./migrations.ts";
 import { provisionGrants } from "./provision-grants.ts";
 import { type Login, provisionGroups, provisionLogins } from "./provision-roles.ts";
-import { removeEmptySegments } from "./remove-segments.ts";
 
 export interface MigrateOptions {
   readonly unsafeDurability: boolean;

@@ -2,10 +2,10 @@
 //! stops neither publishers nor readers, needs a statement of its own. A DROP alone would take the parent and stop
 //! everybody behind the first open publisher.
 
-import { hasCode, messageOf } from "../../core/errors.ts";
-import type { Logger } from "../../core/ports.ts";
-import type { PostgresClient } from "./client.ts";
-import { quoteName } from "./quote.ts";
+import { hasCode, messageOf } from "../../../core/errors.ts";
+import type { Logger } from "../../../core/ports.ts";
+import type { PostgresClient } from "../client.ts";
+import { quoteName } from "../quote.ts";
 
 interface EmptySegment {
   readonly segment: number;

@@ -1,9 +1,9 @@
 //! One look at the log, in one statement and so in one snapshot. When nothing happened it touches a handful of
 //! buffers, whatever the number of topics, segments and ticks.
 
-import type { Epoch, LookRequest } from "../../core/log.ts";
-import { formatSnapshot, type Snapshot, xmin } from "../../core/snapshot.ts";
-import type { Fragment, Sql } from "./client.ts";
+import type { Epoch, LookRequest } from "../../../core/log.ts";
+import { formatSnapshot, type Snapshot, xmin } from "../../../core/snapshot.ts";
+import type { Fragment, Sql } from "../client.ts";
 import { epochColumns, knownEpochColumns } from "./epoch-columns.ts";
 
 export interface BoundColumns {

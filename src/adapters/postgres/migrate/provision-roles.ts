@@ -1,12 +1,12 @@
 //! The roles of access.ts, and on request the logins that belong to them. Roles are the cluster's, not the database's:
 //! another database's migrator may have made them, or be making them right now.
 
-import { PgstreamError } from "../../core/errors.ts";
-import type { Logger } from "../../core/ports.ts";
+import { PgstreamError } from "../../../core/errors.ts";
+import type { Logger } from "../../../core/ports.ts";
+import type { PostgresClient } from "../client.ts";
+import { quoteName, quoteText } from "../quote.ts";
 import { type Group, groups } from "./access.ts";
-import type { PostgresClient } from "./client.ts";
 import { orAskAdministrator } from "./migrator-message.ts";
-import { quoteName, quoteText } from "./quote.ts";
 import { makeScramVerifier } from "./scram-verifier.ts";
 
 export interface Login {

@@ -3,7 +3,7 @@
 
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 
-import { PgstreamError } from "../../core/errors.ts";
+import { PgstreamError } from "../../../core/errors.ts";
 
 // PostgreSQL's own choices (scram_iterations, SCRAM_DEFAULT_SALT_LEN).
 const iterations = 4096;

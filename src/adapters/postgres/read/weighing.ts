@@ -2,9 +2,9 @@
 //! long as each event is smaller than its share of the page there is nothing to weigh; a page then ends in front of the first
 //! event that is larger, and the pages behind it are weighed, until there have been none but small ones for a while.
 
-import type { EventRow } from "../../core/event.ts";
-import type { Page } from "../../core/log.ts";
-import type { Fragment, Sql } from "./client.ts";
+import type { EventRow } from "../../../core/event.ts";
+import type { Page } from "../../../core/log.ts";
+import type { Fragment, Sql } from "../client.ts";
 
 export interface PageLimits {
   readonly eventsMax: number;

@@ -1,8 +1,8 @@
 //! Hints to whoever listens, and to the log that it may take a tick. Never inside the publishing transaction: a NOTIFY
 //! holds a cluster-wide lock through the fsync of its commit.
 
-import type { Ticker } from "../../core/publish/announcer.ts";
-import type { PostgresClient, Sql } from "./client.ts";
+import type { Ticker } from "../../../core/publish/announcer.ts";
+import type { PostgresClient, Sql } from "../client.ts";
 
 /** The channel of the whole log. What arrives on it, whatever it is, only means "look". */
 export const channel = "events";

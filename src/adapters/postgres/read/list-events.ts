@@ -1,8 +1,8 @@
 //! Walks the ids of the log, for comparing them with receipts.
 
-import type { Epoch } from "../../core/log.ts";
-import type { LoggedId } from "../../core/verify.ts";
-import type { PostgresClient } from "./client.ts";
+import type { Epoch } from "../../../core/log.ts";
+import type { LoggedId } from "../../../core/verify.ts";
+import type { PostgresClient } from "../client.ts";
 
 const pageMax = 20_000;
 

@@ -88,6 +88,13 @@ export interface Choice {
   readonly about: string;
 }
 
+/** As somebody else would type it: where the figures went on this machine is nobody's business. */
+export const toldCommand = (argv: readonly string[]): string => {
+  const isOfJson = (index: number): boolean =>
+    argv[index]?.startsWith("--json=") === true || argv[index] === "--json" || argv[index - 1] === "--json";
+  return ["bun run bench", ...argv.filter((_, index) => !isOfJson(index))].join(" ");
+};
+
 export const readCommandLine = (argv: readonly string[], choices: readonly Choice[]): Wish | Answer => {
   const written: string[] = [];
   const width = Math.max(...choices.map(({ name }) => name.length));

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 
 import { version } from "../package.json";
 import { onStopSignals } from "../src/adapters/runtime/stop-signals.ts";
-import { readCommandLine, type Wish } from "./command-line.ts";
+import { readCommandLine, toldCommand, type Wish } from "./command-line.ts";
 import type { BenchContext, Measure, Picture } from "./context.ts";
 import { readCommit, readMachineFacts } from "./machine.ts";
 import { groups } from "./registry.ts";
@@ -94,7 +94,7 @@ const run = async (wish: Wish, signal: AbortSignal): Promise<void> => {
   ]);
   const report: Report = {
     date,
-    command: ["bun run bench", ...process.argv.slice(2)].join(" "),
+    command: toldCommand(process.argv.slice(2)),
     machine: readMachineFacts(),
     versions: { pgstream: version, commit: readCommit(), bun: Bun.version, postgres: server.version },
     settings: server.settings,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { readCommandLine } from "../../../bench/command-line.ts";
+import { readCommandLine, toldCommand } from "../../../bench/command-line.ts";
 
 const choices = [
   { name: "latency", about: "how long" },
@@ -71,4 +71,11 @@ describe("the benchmark's command line", () => {
     expect(answer).toMatchObject({ exitCode: 0 });
     expect("print" in answer ? answer.print : "").toContain("catch-up  how fast");
   });
+});
+
+test("the command is told without the place where the figures went", () => {
+  const argv = "--only speed --json a/b.json --doc docs/a.md".split(" ");
+  expect(toldCommand(argv)).toBe("bun run bench --only speed --doc docs/a.md");
+  expect(toldCommand(["--json=a/b.json", "--scale=quick"])).toBe("bun run bench --scale=quick");
+  expect(toldCommand([])).toBe("bun run bench");
 });

@@ -6,9 +6,14 @@
 import type { Backoff } from "../backoff.ts";
 import { hasCode, PgstreamError } from "../errors.ts";
 import { encodeEvent, type EncodedEvent, type EventDraft } from "../event.ts";
-import type { Clock, Logger } from "../ports.ts";
 import type { Announcer } from "./announcer.ts";
-import { type EventAppender, makeSender, notPublished, type Sender } from "./append-until-known.ts";
+import {
+  type EventAppender,
+  makeSender,
+  notPublished,
+  type Sender,
+  type SenderPorts,
+} from "./append-until-known.ts";
 import { makePublishQueue, type PublishQueue, type WaitingCall } from "./publish-queue.ts";
 import { makeSpace, type Space } from "./space.ts";
 
@@ -24,14 +29,10 @@ export interface PublisherOptions {
   readonly backoff: Backoff;
 }
 
-export interface PublisherPorts {
+export interface PublisherPorts extends Omit<SenderPorts, "appender"> {
   /** One a lane: what is given to one of them never waits for another. */
   readonly appenders: readonly EventAppender[];
   readonly announcer: Announcer;
-  readonly clock: Clock;
-  readonly random: () => number;
-  readonly newId: () => string;
-  readonly logger: Logger;
 }
 
 export interface PublisherStatus {

@@ -57,9 +57,9 @@ const boundRows = (sql: Sql, { number }: Epoch, since: Snapshot) => sql`
 export const selectBounds = (sql: Sql, epoch: Epoch, since: Snapshot) => sql<BoundColumns[]>`
   select ${boundColumns(sql)} from (select) one ${boundRows(sql, epoch, since)}`;
 
-/** xids and snapshots travel as text: the driver need not know their types. */
 /**
- * Qualified in ORDER BY: the bare name would be the output column, the text.
+ * xids and snapshots travel as text: the driver need not know their types. Qualified in ORDER BY: the bare name would be the
+ * output column, the text.
  * @param inSegments which segments to look for events in: at least those that hold ids above the bound
  */
 const newestXid = (sql: Sql, since: Snapshot, inSegments: Fragment) => sql`

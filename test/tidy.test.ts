@@ -117,6 +117,7 @@ const cases: Readonly<
     bad: [
       { path: "docs/a.md", text: "see /root/x" },
       { path: "test/a.test.ts", text: '"/home/me"' },
+      { path: "docs/b.md", text: "--json /tmp/a.json" },
     ],
     good: [{ path: "docs/a.md", text: "https://example.org/home/page and ./work/x and /usr/lib/postgresql" }],
   },

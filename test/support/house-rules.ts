@@ -135,7 +135,7 @@ export const filesAreShort: Rule = eachFile((file) => {
 });
 
 const leftovers = /\b(?:TODO|FIXME|XXX)\b/;
-const machinePaths = /(?<![\w.])\/(?:work|root|home|Users)\/\w/;
+const machinePaths = /(?<![\w.])\/(?:work|root|home|tmp|Users)\/\w/;
 
 export const nothingIsLeftToDo: Rule = eachFile(({ text }) => {
   const found = leftovers.exec(text);

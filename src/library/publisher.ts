@@ -73,8 +73,10 @@ export const openPublisher = (options: OpenPublisherOptions): Publisher & AsyncD
     { ...limits, ...options, backoff: backoffDefault },
   );
   const close = async (timeoutMs: number): Promise<void> => {
+    const dueAt = clock.now() + timeoutMs;
     await publisher.close(timeoutMs);
-    await Promise.all(clients.map(async (client) => await client.end()));
+    const leftMs = Math.max(0, dueAt - clock.now());
+    await Promise.all(clients.map(async (client) => await client.end(leftMs)));
   };
   return {
     publish: publisher.publish.bind(publisher),

@@ -77,6 +77,8 @@ describe("a connection that is", () => {
     "refused by a peer that accepts and hangs up": "wedged",
     // It would take a new connection for the second statement, which nobody closes.
     "ended while a second statement waits for it": "left open",
+    // Its end would wait for the connection that never was, for as long as it may.
+    "ended while it is refused": "wedged",
     // It would put as many holes in front of the next answer as rows had come before the error.
     "failed in the middle of its rows": "answered 3 rows",
     // It would copy each chunk of a reply for the sake of the row that its beginning belongs to.

@@ -213,7 +213,8 @@ describe("an unknown outcome", () => {
       );
       const startedAt = performance.now();
       await publisher.close(300);
-      expect(performance.now() - startedAt).toBeLessThan(5_000);
+      // The two seconds that a connection may have to end its statement are not on top of ours.
+      expect(performance.now() - startedAt).toBeLessThan(2_000);
       const [first, second, third] = await Promise.all(calls);
       expect([first, second]).toMatchObject([{ code: "publish_unknown" }, { code: "publish_unknown" }]);
       // The third found no room, so it was never on its way.

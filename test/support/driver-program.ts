@@ -35,6 +35,16 @@ const hangUp = async (): Promise<string> => {
   return `postgres://nobody@127.0.0.1:${port}/nothing`;
 };
 
+const nobodysUrl = async (): Promise<string> => {
+  const server = createServer();
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return `postgres://nobody@127.0.0.1:${port}/nothing`;
+};
+
 const cases: Readonly<Record<string, () => Promise<string>>> = {
   // The statement waits for the end of this turn to be written; the socket is gone before that.
   "lost while a write is scheduled": async () => {
@@ -62,6 +72,15 @@ const cases: Readonly<Record<string, () => Promise<string>>> = {
     await first;
     await ended;
     return await second;
+  },
+  "ended while it is refused": async () => {
+    const refused = open(await nobodysUrl(), options);
+    const failed = refused`select 1`.then(
+      () => "answered by nobody",
+      () => "well",
+    );
+    await refused.end({ timeout: 60 });
+    return await failed;
   },
   "failed in the middle of its rows": async () => {
     await sql`select 1 / (3 - n) from generate_series(1, 5) n`.catch(() => {});

@@ -48,7 +48,7 @@ describe("SIGTERM", () => {
       await stage.migrate();
       const consumer = await stage.start("consumer");
       const purger = await stage.start("purger");
-      const producer = await stage.start("producer", { SHUTDOWN_TIMEOUT: "1s" });
+      const producer = await stage.start("producer", { SHUTDOWN_TIMEOUT: "4s" });
       await untilEvents(stage, 10);
       await stage.server.kill();
       for (const [role, process] of Object.entries({ consumer, producer })) {

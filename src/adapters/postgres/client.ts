@@ -45,12 +45,12 @@ export interface PostgresClient extends AsyncDisposable {
   readonly run: <T>(statement: (sql: Sql) => PromiseLike<T>, deadlineMs?: number) => Promise<T>;
   /** Lets what is on its way finish; the next statement gets a new connection. */
   readonly renew: () => void;
-  /** Lets what is on its way finish, for two seconds at most; then it fails. Safe twice. */
-  readonly end: () => Promise<void>;
+  /** Lets what is on its way finish, for `withinMs` (and never more than 2,000) at most; then it fails. Safe twice. */
+  readonly end: (withinMs?: number) => Promise<void>;
 }
 
 const connectTimeoutSeconds = 5;
-const endTimeoutSeconds = 2;
+const endTimeoutMs = 2_000;
 
 /** JSON as it is written: it is decoded by whoever wants to, and not while rows come in. */
 const rawJson = { to: 114, from: [114], serialize: (text: string) => text, parse: (text: string) => text };
@@ -131,13 +131,13 @@ export const openClient = (target: PostgresTarget, options: ClientOptions): Post
     }
   };
   const renew = (): void => {
-    current?.end({ timeout: endTimeoutSeconds }).catch(() => {});
+    current?.end({ timeout: endTimeoutMs / 1_000 }).catch(() => {});
     current = null;
   };
-  const end = async (): Promise<void> => {
-    ending ??= current === null ? Promise.resolve() : current.end({ timeout: endTimeoutSeconds });
+  const end = async (withinMs = endTimeoutMs): Promise<void> => {
+    ending ??= current?.end({ timeout: Math.min(withinMs, endTimeoutMs) / 1_000 }) ?? Promise.resolve();
     current = null;
     await ending;
   };
-  return { run, renew, end, [Symbol.asyncDispose]: end };
+  return { run, renew, end, [Symbol.asyncDispose]: async () => await end() };
 };

@@ -45,6 +45,23 @@ const nobodysUrl = async (): Promise<string> => {
   return `postgres://nobody@127.0.0.1:${port}/nothing`;
 };
 
+/** Bytes copied from buffer to buffer from now on. */
+const countCopied = (): (() => number) => {
+  let copied = 0;
+  const count = (owner: object, method: string): void => {
+    const copy = Reflect.get(owner, method) as (...args: unknown[]) => Buffer | number;
+    Reflect.set(owner, method, function (this: unknown, ...args: unknown[]) {
+      const result = copy.apply(this, args);
+      copied += typeof result === "number" ? result : result.length;
+      return result;
+    });
+  };
+  count(Buffer, "concat");
+  count(Buffer, "from");
+  count(Object.getPrototypeOf(Buffer.alloc(0)) as object, "copy");
+  return () => copied;
+};
+
 const cases: Readonly<Record<string, () => Promise<string>>> = {
   // The statement waits for the end of this turn to be written; the socket is gone before that.
   "lost while a write is scheduled": async () => {
@@ -88,17 +105,19 @@ const cases: Readonly<Record<string, () => Promise<string>>> = {
     return rows.length === 1 && rows[0]?.["n"] === 4 ? "well" : `answered ${rows.length} rows`;
   },
   "sent a long reply": async () => {
-    const concat = Buffer.concat.bind(Buffer);
-    let copied = 0;
-    Buffer.concat = (...args) => {
-      const whole = concat(...args);
-      copied += whole.length;
-      return whole;
-    };
+    const copied = countCopied();
     const rows = 40_000;
     const width = 300;
     await sql`select repeat('x', ${width}::integer) from generate_series(1, ${rows}::integer)`;
-    return copied < (rows * width) / 10 ? "well" : "copied over";
+    return copied() < (rows * width) / 10 ? "well" : "copied over";
+  },
+  "given a long value": async () => {
+    const long = "x".repeat(1_000_000);
+    const lengthOf = async () => await sql`select length(${long}::text), ${"y".repeat(10_000)}::text`;
+    await lengthOf(); // planned from the second time on
+    const copied = countCopied();
+    await lengthOf();
+    return copied() < long.length / 10 ? "well" : "copied over";
   },
 };
 

@@ -254,7 +254,9 @@ begin
     and octet_length(data) <= bytes_max and octet_length(all_names) <= 1024
     and octet_length(to_json(all_names)::text) = octet_length(all_names) + 2 and strpos(all_names, E'\x7f') = 0, false)
   then
-    perform pgstream.check_batch(all_names, topic_list, topic_numbers, data_list, key_list, type_list, header_list, idempotency_list, bytes_max);
+    perform pgstream.check_batch(
+      all_names, topic_list, topic_numbers, data_list, key_list, type_list, header_list, idempotency_list,
+      case when headers is null and octet_length(data) <= bytes_max then null else bytes_max end);
   end if;
   if is_same_server is not true then
     perform pgstream.open_epoch();
@@ -309,7 +311,7 @@ begin
 end $$;
 
 -- Refuses what must not enter, before any id is drawn. `names`: all topics, keys, types and idempotency
--- keys in one text.
+-- keys in one text. `bytes_max`: null when no event can be too large.
 create function pgstream.check_batch(
   names text, topic_list text[], topic_numbers integer[], data_list text[], key_list text[], type_list text[], header_list text[], idempotency_list text[],
   bytes_max integer
@@ -336,12 +338,17 @@ begin
     raise sqlstate 'PS001' using message = 'topic, key, type and idempotency key take no control characters';
   end if;
   -- unnest() among the columns passes its values on; in FROM it would store them all first.
-  select max(octet_length(d) + coalesce(octet_length(h), 0)), max(greatest(octet_length(k), octet_length(t), octet_length(i)))
-    into bytes, name_bytes
-    from (select unnest(data_list), unnest(header_list), unnest(key_list), unnest(type_list), unnest(idempotency_list)) u(d, h, k, t, i);
+  if octet_length(names) > 1024 then
+    select max(greatest(octet_length(k), octet_length(t), octet_length(i))) into name_bytes
+      from (select unnest(key_list), unnest(type_list), unnest(idempotency_list)) u(k, t, i);
+  end if;
   if name_bytes > 1024
      and exists (select from unnest(key_list || type_list || idempotency_list) value where length(value) > 1024) then
     raise sqlstate 'PS001' using message = 'key, type and idempotency key take at most 1024 characters';
+  end if;
+  if bytes_max is not null then
+    select max(octet_length(d) + coalesce(octet_length(h), 0)) into bytes
+      from (select unnest(data_list), unnest(header_list)) u(d, h);
   end if;
   if bytes > bytes_max then
     raise sqlstate 'PS004' using

@@ -35,13 +35,13 @@ export const createLogDatabase = async (): Promise<TestDatabase> => {
   return database;
 };
 
-/** A reader from earliest, of everything, with pages as small as told. */
 /** As after a promotion: the server says other things of itself than the newest epoch, and has been started at another time. */
 export const becomeAnotherServer = async (sql: postgres.Sql): Promise<void> => {
   await sql`update pgstream.epochs set timeline = timeline + 100`;
   await sql`update pgstream.settings set server_started_at = server_started_at - interval '1 day'`;
 };
 
+/** A reader from earliest, of everything, with pages as small as told. */
 export const readerFromStart = async (
   client: PostgresClient,
   options: Partial<ReaderOptions> = {},

@@ -31,8 +31,13 @@ export const openTail = (database: FakeLog, options: Partial<typeof limits> = {}
   const ports = { log: database.log, live: database.live, wakeups, clock, logger: makeFakeLogger() };
   const tail = new SharedTail(ports, { ...limits, ...options });
   const running = tail.run(stop.signal);
-  const follow = (cursor: Cursor, pattern = ">", batchEventsMax = 3): Follower =>
-    makeFollower({ log: database.log, tail, onNews: () => {} }, cursor, {
+  const follow = (
+    cursor: Cursor,
+    pattern = ">",
+    batchEventsMax = 3,
+    onNews: () => void = () => {},
+  ): Follower =>
+    makeFollower({ log: database.log, tail, onNews }, cursor, {
       filter: parseTopicPatterns([pattern]),
       epoch: database.newestEpoch(),
       batchEventsMax,

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { makeFakeLog } from "./fake-log.ts";
+import { epochIds, type FakeLog, makeFakeLog } from "./fake-log.ts";
 import { drain, earliest, openTail, turn } from "./fake-tail.ts";
 
 describe("the tail", () => {
@@ -232,6 +232,59 @@ describe("the tail", () => {
     const outcome = await follower.next().catch((error: unknown) => String(error));
     expect(outcome).toContain("unexpected gap");
   });
+
+  const oddities: Readonly<
+    Record<string, { readonly happens: (database: FakeLog) => void; readonly told: string | null }>
+  > = {
+    "a log that has begun a new epoch": {
+      happens: (database) => {
+        database.openEpoch(epochIds.second, 2n ** 36n);
+        database.publish("a");
+      },
+      told: "epoch_changed",
+    },
+    "a server that is not the one of its epoch": {
+      happens: (database) => {
+        database.isRunning = false;
+        database.publish("a");
+      },
+      told: "epoch_changed",
+    },
+    "a server that has not seen what it has seen": {
+      happens: (database) => {
+        database.latestCompleted -= 1n;
+      },
+      told: "database_went_back",
+    },
+    "a log that does not answer": {
+      happens: (database) => {
+        database.before = (call) => {
+          if (call === "live") throw new Error("no answer");
+        };
+      },
+      told: null,
+    },
+  };
+  for (const [what, { happens, told }] of Object.entries(oddities)) {
+    test(`at ${what} hands out nothing more and lets its members see for themselves`, async () => {
+      const database = makeFakeLog();
+      await using tail = openTail(database);
+      const news: string[] = [];
+      const follower = tail.follow(await earliest(database), ">", 3, () => news.push("news"));
+      database.publish("a");
+      expect(await drain(follower)).toEqual([1n]);
+      await tail.settle();
+      expect(await drain(follower)).toEqual([]);
+      news.length = 0;
+      database.calls.length = 0;
+      happens(database);
+      await tail.settle();
+      expect(news).toEqual(["news"]);
+      const alone = await drain(follower).catch((error: unknown) => error);
+      expect(database.calls).toContain("look");
+      expect(alone).toEqual(told === null ? [] : expect.objectContaining({ code: told }));
+    });
+  }
 
   test("asks nothing while nobody is in it", async () => {
     const database = makeFakeLog();

@@ -8,12 +8,8 @@ import { makeEventFactory } from "./events.ts";
 import type { SoakPublisherJob, SoakPublisherWord } from "./soak-processes.ts";
 
 const say = (word: SoakPublisherWord): void => void process.send?.(word);
-const told = Promise.withResolvers<void>();
 const stopping = new AbortController();
-process.on("message", () => {
-  stopping.abort();
-  told.resolve();
-});
+process.on("message", () => stopping.abort());
 process.on("disconnect", () => process.exit(1));
 
 const intervalMs = 10;
@@ -35,7 +31,7 @@ try {
   const calls = new Set<Promise<unknown>>();
   for (let call = 0; !stopping.signal.aborted; call += 1) {
     const dueMs = startedAtMs + call * intervalMs - performance.now();
-    if (dueMs > 0) await Promise.race([sleep(dueMs), told.promise]);
+    if (dueMs > 0) await sleep(dueMs, undefined, { signal: stopping.signal }).catch(() => {});
     const events = Array.from({ length: perCall }, () => {
       made += 1;
       const draft = factory.draft(made);

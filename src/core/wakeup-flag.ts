@@ -16,23 +16,26 @@ export interface WakeupFlag extends Wakeups {
 }
 
 export const makeWakeupFlag = (clock: Clock): WakeupFlag => {
-  let raised = Promise.withResolvers<void>();
   let isRaised = false;
+  // Not one promise that all wait for: on an idle log each wait would leave something behind on it.
+  const waiting = new Set<() => void>();
   return {
     raise: () => {
       isRaised = true;
-      raised.resolve();
+      for (const wake of waiting) wake();
     },
     clear: () => {
-      if (!isRaised) return;
       isRaised = false;
-      raised = Promise.withResolvers<void>();
     },
     wait: async (ms, signal) => {
-      if (isRaised) return;
-      const done = new AbortController();
-      await Promise.race([raised.promise, clock.sleep(ms, AbortSignal.any([signal, done.signal]))]);
-      done.abort();
+      if (isRaised || signal.aborted) return;
+      const woken = new AbortController();
+      const wake = (): void => woken.abort();
+      waiting.add(wake);
+      signal.addEventListener("abort", wake, { once: true });
+      await clock.sleep(ms, woken.signal);
+      signal.removeEventListener("abort", wake);
+      waiting.delete(wake);
     },
   };
 };

@@ -97,6 +97,18 @@ describe("a SQLite file as a consumer's store", () => {
     expect(await store.cursor("two")).toBe("200");
   });
 
+  test("is made once, and refused to nobody, when several processes open it for the first time", async () => {
+    using folder = makeFolder();
+    const program = join(import.meta.dir, "support", "sqlite-opener.ts");
+    const openers = Array.from({ length: 4 }, () =>
+      Bun.spawn([process.execPath, program, folder.path, "200"], {
+        stdout: "ignore",
+        stderr: "inherit",
+      }),
+    );
+    expect(await Promise.all(openers.map(async (it) => await it.exited))).toEqual([0, 0, 0, 0]);
+  });
+
   test("lives in memory when told so", async () => {
     const store = openSqliteStore("sqlite::memory:", { deadlineMs: 1_000 });
     await store.commit(await leaseOf(store), batchOf([1n], "1"));

@@ -1,6 +1,6 @@
 //! Opens the file. Two processes may use it at once: writers queue by SQLite's own lock, readers never wait (WAL).
 
-import { Database } from "bun:sqlite";
+import { Database, SQLiteError } from "bun:sqlite";
 
 import { messageOf, PgstreamError } from "../../core/errors.ts";
 import { storeError } from "./sqlite-error.ts";
@@ -30,6 +30,23 @@ const open = (path: string): Database => {
   }
 };
 
+const switchDelayMs = 5;
+
+/** Of two that switch a new file at once, SQLite turns one away and does not let it wait: each waits for the other's lock. */
+const switchToWal = (database: Database, lockedMsMax: number): void => {
+  const dueAt = performance.now() + lockedMsMax;
+  for (;;) {
+    try {
+      database.run("pragma journal_mode = wal");
+      return;
+    } catch (error) {
+      const isLocked = error instanceof SQLiteError && error.code === "SQLITE_BUSY";
+      if (!isLocked || performance.now() >= dueAt) throw error;
+      Bun.sleepSync(switchDelayMs);
+    }
+  }
+};
+
 /**
  * @param lockedMsMax how long a statement waits for another process's lock; the whole process waits with it
  * @throws PgstreamError `invalid_config`, `store_unavailable`, `store_error`
@@ -40,7 +57,7 @@ export const connect = (path: string, lockedMsMax: number): Database => {
     // The timeout first: the switch to WAL itself needs the lock. FULL, because what was committed must survive a
     // power failure; in WAL mode NORMAL would not sync at a commit.
     database.run(`pragma busy_timeout = ${lockedMsMax}`);
-    database.run("pragma journal_mode = wal");
+    switchToWal(database, lockedMsMax);
     database.run("pragma synchronous = full");
     return database;
   } catch (cause) {

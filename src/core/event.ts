@@ -140,7 +140,7 @@ export const encodeEvent = (draft: EventDraft, bytesMax: number): EncodedEvent =
   const key = parseText("key", draft.key);
   const type = parseText("type", draft.type);
   const idempotencyKey = parseText("idempotencyKey", draft.idempotencyKey);
-  const bytes = bytesOf(data) + bytesOf(headers) + topic.length + bytesOf(key) + bytesOf(type);
+  const bytes = bytesOf(data) + bytesOf(headers) + bytesOf(topic) + bytesOf(key) + bytesOf(type);
   if (bytes > bytesMax) {
     throw new PgstreamError(
       "event_too_large",

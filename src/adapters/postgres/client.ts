@@ -45,7 +45,7 @@ export interface PostgresClient extends AsyncDisposable {
   readonly run: <T>(statement: (sql: Sql) => PromiseLike<T>, deadlineMs?: number) => Promise<T>;
   /** Lets what is on its way finish; the next statement gets a new connection. */
   readonly renew: () => void;
-  /** Lets what is on its way finish, for `withinMs` (and never more than 2,000) at most; then it fails. Safe twice. */
+  /** Lets what is on its way finish, for `withinMs` or two seconds, whichever is less; then it fails. Safe twice. */
   readonly end: (withinMs?: number) => Promise<void>;
 }
 

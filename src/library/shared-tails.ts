@@ -5,6 +5,7 @@ import { liveSession, makeLiveLog } from "../adapters/postgres/read/live-log.ts"
 import { makeLog, readingSession } from "../adapters/postgres/read/log.ts";
 import { keepListening } from "../adapters/postgres/wakeups.ts";
 import type { Clock, Logger } from "../core/ports.ts";
+import type { Membership } from "../core/tail/tail-queue.ts";
 import { SharedTail, type Tail } from "../core/tail/tail.ts";
 import { makeWakeupFlag } from "../core/wakeup-flag.ts";
 import { serverTimeout } from "./defaults.ts";
@@ -93,15 +94,23 @@ const openTail = ({ target, listens, deadlineMs, clock, logger }: TailOptions): 
 
 const open = new Map<string, OpenTail>();
 
-/** @param onHint called when there may be something new */
+/** @param onHint called when there may be something new; not while it is in the tail, which then tells it what there is */
 export const takeTail = (options: TailOptions, onHint: () => void): TailShare => {
   const key = JSON.stringify([options.target, options.listens]);
   const it = open.get(key) ?? openTail(options);
   open.set(key, it);
-  const listener = (): void => onHint();
+  let membership: Membership | null = null;
+  const listener = (): void => {
+    if (membership?.isOpen() !== true) onHint();
+  };
   it.listeners.add(listener);
   return {
-    tail: it.tail,
+    tail: {
+      join: (member) => {
+        membership = it.tail.join(member);
+        return membership;
+      },
+    },
     release: async () => {
       it.listeners.delete(listener);
       // Its own flag is always among them.

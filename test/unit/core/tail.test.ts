@@ -66,9 +66,13 @@ describe("the tail", () => {
     await tail.settle();
     expect(await drain(first)).toEqual(published.slice(0, 1));
     published.push(database.publish("a"));
-    await tail.settle();
-    expect(await drain(first)).toEqual(published.slice(1));
-    expect(await drain(ahead)).toEqual(published.slice(2));
+    const got: bigint[][] = [[], []];
+    // In one window or in two, as soon as the tail is about it.
+    for (let look = 0; look < 3; look += 1) {
+      await tail.settle();
+      for (const [n, follower] of [first, ahead].entries()) got[n]?.push(...(await drain(follower)));
+    }
+    expect(got).toEqual([published.slice(1), published.slice(2)]);
     for (const follower of [first, ahead]) expect(follower.isTogether()).toBeTrue();
   });
 

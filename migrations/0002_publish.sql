@@ -239,13 +239,15 @@ begin
   end if;
   select
       s.event_bytes_max,
-      pgstream.is_known_server(s) or (select pgstream.is_this_server(e) from pgstream.epochs e order by e.number desc limit 1),
+      pgstream.is_known_server(s),
       array(
         select (select t.id from pgstream.topics t where t.name = n.name)
         from unnest(topic_list) with ordinality n(name, place) order by n.place)
     into bytes_max, is_same_server, topic_ids
     from pgstream.settings s where s.only_row;
-  topic_numbers := coalesce(topic_numbers, array(select generate_series(1, cardinality(topic_list))));
+  if topic_numbers is null then
+    topic_numbers := array(select generate_series(1, cardinality(topic_list)));
+  end if;
   -- Looked at closely unless it plainly is in order: so short that no single value can be too long.
   if not coalesce(
     size > 0 and size = all (array[cardinality(topic_numbers), coalesce(nullif(cardinality(key_list), 0), size), coalesce(nullif(cardinality(type_list), 0), size)])
@@ -259,7 +261,10 @@ begin
       case when headers is null and octet_length(data) <= bytes_max then null else bytes_max end);
   end if;
   if is_same_server is not true then
-    perform pgstream.open_epoch();
+    is_same_server := (select pgstream.is_this_server(e) from pgstream.epochs e order by e.number desc limit 1);
+    if is_same_server is not true then
+      perform pgstream.open_epoch();
+    end if;
   end if;
   if array_position(topic_ids, null) is not null then
     topic_ids := pgstream.make_topics(topic_list);

@@ -7,6 +7,7 @@ import type { PostgresServer } from "../../src/adapters/embedded-postgres/server
 import { selectFirstPage } from "../../src/adapters/postgres/read/select-events.ts";
 import { selectLook } from "../../src/adapters/postgres/read/select-look.ts";
 import { makeWeighing } from "../../src/adapters/postgres/read/weighing.ts";
+import { type Fragment, prepared } from "../../src/adapters/postgres/statement.ts";
 import type { Log, LookRequest, PageRequest } from "../../src/core/log.ts";
 import { costOf } from "../support/explain.ts";
 import { migrate } from "../support/log-database.ts";
@@ -63,9 +64,9 @@ const recording = (log: Log) => {
 /** Relations of ours that the statement locks. */
 const locksOf = async ({ client }: ReadBench, request: LookRequest | PageRequest): Promise<number> => {
   await client.run((sql) => sql`begin`);
-  await client.run(async (sql) => {
-    await ("until" in request ? selectFirstPage(sql, request, makeWeighing()) : selectLook(sql, request));
-  });
+  const statement: Fragment =
+    "until" in request ? selectFirstPage(request, makeWeighing()) : selectLook(request);
+  await client.run(prepared(statement));
   const [row] = await client.run(
     (sql) => sql<{ n: number }[]>`
       select count(*)::integer as n from pg_locks l join pg_class c on c.oid = l.relation
@@ -81,12 +82,12 @@ interface Cost {
 }
 
 const costOfLook = async (bench: ReadBench, request: LookRequest): Promise<Cost> => ({
-  buffers: (await costOf(bench.client, (sql) => selectLook(sql, request))).buffers,
+  buffers: (await costOf(bench.client, selectLook(request))).buffers,
   locks: await locksOf(bench, request),
 });
 
 const costOfPage = async (bench: ReadBench, request: PageRequest): Promise<Cost> => ({
-  buffers: (await costOf(bench.client, (sql) => selectFirstPage(sql, request, makeWeighing()))).buffers,
+  buffers: (await costOf(bench.client, selectFirstPage(request, makeWeighing()))).buffers,
   locks: await locksOf(bench, request),
 });
 

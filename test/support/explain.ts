@@ -1,8 +1,7 @@
 //! What a statement costs the server: not in time, which is the machine's, but in buffers, rows and locks.
 
-import type postgres from "postgres";
-
-import type { PostgresClient, Sql } from "../../src/adapters/postgres/client.ts";
+import type { PostgresClient } from "../../src/adapters/postgres/client.ts";
+import { type Fragment, prepared, sql, type Statement } from "../../src/adapters/postgres/statement.ts";
 
 interface PlanNode {
   readonly "Node Type": string;
@@ -27,14 +26,10 @@ export interface Cost {
 const nodesOf = (node: PlanNode): readonly PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)];
 
 /** Runs the statement, parameters and all, under EXPLAIN. */
-export const costOf = async <Rows extends readonly postgres.MaybeRow[]>(
-  client: PostgresClient,
-  statement: (sql: Sql) => postgres.PendingQuery<Rows>,
-): Promise<Cost> => {
-  const [row] = await client.run(
-    (sql) => sql<{ "QUERY PLAN": string }[]>`
-      explain (analyze, buffers, format json) ${statement(sql)}`,
-  );
+export const costOf = async (client: PostgresClient, statement: Fragment): Promise<Cost> => {
+  const explained: Statement<{ "QUERY PLAN": string }> = sql`
+    explain (analyze, buffers, format json) ${statement}`;
+  const [row] = await client.run(prepared(explained));
   const plan = (JSON.parse(row?.["QUERY PLAN"] ?? "[]") as readonly { readonly Plan: PlanNode }[])[0]?.Plan;
   if (plan === undefined) throw new Error("no plan");
   const scans = nodesOf(plan).filter(

@@ -12,9 +12,6 @@ import { connectionErrorOf, databaseErrorOf } from "./sqlstate.ts";
 
 export type Sql = postgres.Sql<{ bigint: bigint }>;
 
-/** A piece of a statement. */
-export type Fragment = postgres.PendingQuery<postgres.Row[]>;
-
 /** Where to connect, and how to know that it is the right server. */
 export interface PostgresTarget {
   /** Says nothing about TLS; may hold a password: never log it. */

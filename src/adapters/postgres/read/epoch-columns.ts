@@ -1,13 +1,12 @@
 //! What is asked of the newest epoch, wherever it is asked: over the row `e` of pgstream.epochs.
 
-import type { Sql } from "../client.ts";
-
+import { sql } from "../statement.ts";
 /** Without asking who the server is: on a connection that has been asked, that can not change. */
-export const knownEpochColumns = (sql: Sql) => sql`
+export const knownEpochColumns = sql`
   pg_is_in_recovery() as standby, e.number, e.id, e.first_id::text as first_id, e.snapshot::text as snapshot, true as running`;
 
 /** Also whether the server is still the one that the epoch was opened on. */
-export const epochColumns = (sql: Sql) => sql`
+export const epochColumns = sql`
   pg_is_in_recovery() as standby, e.number, e.id, e.first_id::text as first_id, e.snapshot::text as snapshot,
   case when pg_is_in_recovery() then false else
     (e.system_identifier, e.timeline, e.database_oid, e.events_oid) = (

@@ -3,8 +3,8 @@
 
 import type { EventRow } from "../../../core/event.ts";
 import type { Page } from "../../../core/log.ts";
-import type { Sql } from "../client.ts";
 import { makeMomentReader } from "../moment.ts";
+import { sql } from "../statement.ts";
 import type { PageLimits, Weighing } from "./weighing.ts";
 
 export interface EventColumns {
@@ -19,11 +19,11 @@ export interface EventColumns {
  * Of a row `page` of pgstream.events. In the text, what may be missing is empty; headers, last of all, may be missing altogether.
  * Behind the cut there is neither data nor headers.
  */
-export const eventColumns = (sql: Sql, weighing: Weighing, limits: PageLimits) => sql`
+export const eventColumns = (weighing: Weighing, limits: PageLimits) => sql`
   page.id,
   concat_ws(chr(30), page.topic_id, page.created_at, coalesce(page.key, ''), coalesce(page.type, ''),
-    case when page.headers is null then null when ${weighing.fits(sql, limits)} then page.headers end) as about,
-  case when ${weighing.fits(sql, limits)} then page.data end as data`;
+    case when page.headers is null then null when ${weighing.fits(limits)} then page.headers end) as about,
+  case when ${weighing.fits(limits)} then page.data end as data`;
 
 const separator = "\u001E";
 

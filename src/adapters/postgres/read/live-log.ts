@@ -15,7 +15,8 @@
 
 import { parseSnapshot } from "../../../core/snapshot.ts";
 import type { LiveLog, LiveRequest } from "../../../core/tail/tail-reader.ts";
-import type { Fragment, PostgresClient, Sql } from "../client.ts";
+import type { PostgresClient } from "../client.ts";
+import { type Fragment, prepared, raw } from "../statement.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { missing, newsOf, refuseStandby } from "./log.ts";
 import { selectLive } from "./select-events.ts";
@@ -38,8 +39,7 @@ export const liveSession = {
 const segmentBits = 32n;
 
 /** Not a parameter: a number that we made. */
-const fromSegment = (sql: Sql, segment: bigint): Fragment =>
-  sql`${sql.unsafe(`id >= ${segment << segmentBits}`)}`;
+const fromSegment = (segment: bigint): Fragment => raw(`id >= ${segment << segmentBits}`);
 
 /** @param pooled whether another server may answer each time, unnoticed, in a session that is not set up */
 export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => {
@@ -53,14 +53,13 @@ export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => 
     const late = (request.lateBound + 1n) >> segmentBits;
     if (first !== null && first !== main) client.renew();
     first = main;
-    const [[head, ...rows], again] = await client.run(async (sql) => {
-      const segments = { main: fromSegment(sql, main), late: fromSegment(sql, late) };
-      const news = (identify: boolean) => newsRow(sql, { ...request, identify }, segments.main);
-      return await Promise.all([
-        selectLive(sql, request, { ...segments, news: news(request.identify) }, weighing),
-        pooled ? sql<LiveNewsColumns[]>`${news(true)}` : null,
-      ]);
-    });
+    const segments = { main: fromSegment(main), late: fromSegment(late) };
+    const news = newsRow(request, segments.main);
+    const read = prepared(selectLive(request, { ...segments, news }, weighing));
+    const lookAgain = pooled ? prepared(newsRow({ ...request, identify: true }, segments.main)) : null;
+    const [[head, ...rows], again] = await client.run(
+      async (connection) => await Promise.all([read(connection), lookAgain?.(connection)]),
+    );
     if (head === undefined || head.about === null) return missing();
     const seen = JSON.parse(head.about) as LiveNewsColumns;
     return { seen, news: again?.[0] ?? seen, rows: rows as readonly EventColumns[] };

@@ -7,6 +7,7 @@ import { PgstreamError } from "../../../core/errors.ts";
 import type {
   Bound,
   Bounds,
+  Epoch,
   EpochState,
   Log,
   Look,
@@ -17,7 +18,8 @@ import type {
   PurgedTopic,
 } from "../../../core/log.ts";
 import { parseSnapshot } from "../../../core/snapshot.ts";
-import type { PostgresClient, Sql } from "../client.ts";
+import type { PostgresClient } from "../client.ts";
+import { prepared, type Statement, empty, sql } from "../statement.ts";
 import { epochColumns } from "./epoch-columns.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { makeLogStarts } from "./log-starts.ts";
@@ -125,69 +127,68 @@ const epochOf = (row: EpochColumns): EpochState => ({
   isRunning: row.running,
 });
 
+const selectNewestEpoch: Statement<EpochColumns> = sql`
+  select ${epochColumns} from pgstream.epochs e order by e.number desc limit 1`;
+
+const selectPurgedTopics = (
+  epoch: Epoch,
+  purge: bigint,
+  topicIds: readonly number[] | null,
+): Statement<PurgedColumns> => sql`
+  select p.id as purge, t.name as topic, g.events, g.first_xid::text as first_xid, g.last_xid::text as last_xid,
+    p.first_id, p.last_id, p.floor::text as floor, p.done_at is not null as done
+  from pgstream.purges p
+  join pgstream.purged_topics g on g.purge_id = p.id
+  join pgstream.topics t on t.id = g.topic_id
+  where p.epoch = ${epoch.number} and p.id > ${purge}
+    ${topicIds === null ? empty : sql`and g.topic_id = any(${`{${topicIds.join(",")}}`}::text::integer[])`}
+  order by p.id`;
+
 export const makeLog = (client: PostgresClient): Log => {
   const weighing = makeWeighing();
-  const pageBy = async (
-    request: PageRequest,
-    select: (sql: Sql) => PromiseLike<EventColumns[]>,
-  ): Promise<Page> => {
-    const page = pageOf(await client.run(select), request.eventsMax);
+  const pageBy = async (request: PageRequest, statement: Statement<EventColumns>): Promise<Page> => {
+    const page = pageOf(await client.run(prepared(statement)), request.eventsMax);
     weighing.learn(page, request);
     return page;
   };
   return {
     epoch: async () => {
-      const [row] = await client.run(
-        (sql) => sql<EpochColumns[]>`
-        select ${epochColumns(sql)}
-        from pgstream.epochs e order by e.number desc limit 1`,
-      );
+      const [row] = await client.run(prepared(selectNewestEpoch));
       if (row === undefined) return missing();
       refuseStandby(row.standby);
       return epochOf(row);
     },
 
     knowsEpoch: async (id) => {
-      const rows = await client.run((sql) => sql`select from pgstream.epochs where id = ${id}::uuid`);
+      const rows = await client.run(prepared(sql`select from pgstream.epochs where id = ${id}::uuid`));
       return rows.length > 0;
     },
 
     bounds: async (epoch, since) => {
-      const [row] = await client.run((sql) => selectBounds(sql, epoch, since));
+      const [row] = await client.run(prepared(selectBounds(epoch, since)));
       return row === undefined ? { main: null, late: null } : boundsOf(row);
     },
 
     look: async (request: LookRequest) => {
-      const [row] = await client.run((sql) => selectLook(sql, request));
+      const [row] = await client.run(prepared(selectLook(request)));
       if (row === undefined) return missing();
       refuseStandby(row.standby);
       if (row.tick !== null || !request.expectsTick) return lookOf(row);
-      const [newest] = await client.run((sql) => selectNewestXid(sql, request));
+      const [newest] = await client.run(prepared(selectNewestXid(request)));
       return lookOf({ ...row, newest_xid: newest?.newest_xid ?? null });
     },
 
-    firstPage: async (request) => await pageBy(request, (sql) => selectFirstPage(sql, request, weighing)),
+    firstPage: async (request) => await pageBy(request, selectFirstPage(request, weighing)),
 
     windowEnd: async (request) => {
-      const [row] = await client.run((sql) => selectWindowEnd(sql, request));
+      const [row] = await client.run(prepared(selectWindowEnd(request)));
       return row ?? { late: null, main: null };
     },
 
-    nextPage: async (request, end) =>
-      await pageBy(request, (sql) => selectNextPage(sql, request, end, weighing)),
+    nextPage: async (request, end) => await pageBy(request, selectNextPage(request, end, weighing)),
 
     purgedTopics: async (epoch, purge, topicIds) => {
-      const rows = await client.run(
-        (sql) => sql<PurgedColumns[]>`
-        select p.id as purge, t.name as topic, g.events, g.first_xid::text as first_xid, g.last_xid::text as last_xid,
-          p.first_id, p.last_id, p.floor::text as floor, p.done_at is not null as done
-        from pgstream.purges p
-        join pgstream.purged_topics g on g.purge_id = p.id
-        join pgstream.topics t on t.id = g.topic_id
-        where p.epoch = ${epoch.number} and p.id > ${purge}
-          ${topicIds === null ? sql`` : sql`and g.topic_id = any(${`{${topicIds.join(",")}}`}::text::integer[])`}
-        order by p.id`,
-      );
+      const rows = await client.run(prepared(selectPurgedTopics(epoch, purge, topicIds)));
       return rows.map(purgedOf);
     },
 

@@ -4,7 +4,7 @@
 import type { PageRequest, WindowEnd } from "../../../core/log.ts";
 import { formatSnapshot } from "../../../core/snapshot.ts";
 import type { LiveRequest } from "../../../core/tail/tail-reader.ts";
-import type { Fragment, Sql } from "../client.ts";
+import { type Fragment, type Statement, empty, sql } from "../statement.ts";
 import { type EventColumns, eventColumns } from "./event-columns.ts";
 import type { Weighing } from "./weighing.ts";
 
@@ -12,8 +12,8 @@ import type { Weighing } from "./weighing.ts";
 const hashedFrom = 1_000;
 
 /** As a bare parameter the list would be read anew for every row: text does not become an array while a plan is made. */
-const wanted = (sql: Sql, topicIds: readonly number[] | null) => {
-  if (topicIds === null) return sql``;
+const wanted = (topicIds: readonly number[] | null) => {
+  if (topicIds === null) return empty;
   const list = sql`${`{${topicIds.join(",")}}`}::text::integer[]`;
   return topicIds.length < hashedFrom
     ? sql`and topic_id = any((select ${list})::integer[])`
@@ -24,64 +24,61 @@ const wanted = (sql: Sql, topicIds: readonly number[] | null) => {
 const greatest = (first: bigint, ...others: readonly (bigint | null)[]): bigint =>
   others.reduce<bigint>((most, it) => (it !== null && it > most ? it : most), first);
 
-const upTo = (sql: Sql, top: bigint | null) => (top === null ? sql`` : sql`and id <= ${top}`);
+const upTo = (top: bigint | null) => (top === null ? empty : sql`and id <= ${top}`);
 
-const columns = (sql: Sql) => sql`id, topic_id, created_at, key, type, headers, data`;
+const columns = sql`id, topic_id, created_at, key, type, headers, data`;
 
 /** The part of a window that were running before: late commits. */
-const lateByXid = (sql: Sql, { after, late, lateBound, top, topicIds }: PageRequest) => sql`
-  select ${columns(sql)} from pgstream.events
-  where id > ${greatest(after, lateBound)} ${upTo(sql, top)} and xid = any(${`{${late.join(",")}}`}::text::xid8[]) ${wanted(sql, topicIds)}`;
+const lateByXid = ({ after, late, lateBound, top, topicIds }: PageRequest) => sql`
+  select ${columns} from pgstream.events
+  where id > ${greatest(after, lateBound)} ${upTo(top)} and xid = any(${`{${late.join(",")}}`}::text::xid8[]) ${wanted(topicIds)}`;
 
 /** The rest of it. */
-const mainByXid = (sql: Sql, { since, until, after, mainBound, top, topicIds }: PageRequest) => sql`
-  select ${columns(sql)} from pgstream.events
-  where id > ${greatest(after, mainBound)} ${upTo(sql, top)}
+const mainByXid = ({ since, until, after, mainBound, top, topicIds }: PageRequest) => sql`
+  select ${columns} from pgstream.events
+  where id > ${greatest(after, mainBound)} ${upTo(top)}
     and xid >= ${String(since.xmax)}::text::xid8 and xid < ${String(until.xmax)}::text::xid8
-    and pg_visible_in_snapshot(xid, ${formatSnapshot(until)}::text::pg_snapshot) ${wanted(sql, topicIds)}`;
+    and pg_visible_in_snapshot(xid, ${formatSnapshot(until)}::text::pg_snapshot) ${wanted(topicIds)}`;
 
-const windowByXid = (sql: Sql, request: PageRequest) =>
-  request.late.length === 0
-    ? mainByXid(sql, request)
-    : sql`${lateByXid(sql, request)} union all ${mainByXid(sql, request)}`;
+const windowByXid = (request: PageRequest) =>
+  request.late.length === 0 ? mainByXid(request) : sql`${lateByXid(request)} union all ${mainByXid(request)}`;
 
 /** The first of the rows that are wanted, as they travel. */
 const pageFrom = (
-  sql: Sql,
   rows: Fragment,
   request: Pick<PageRequest, "eventsMax" | "bytesMax">,
   weighing: Weighing,
 ) => sql`
-  select ${eventColumns(sql, weighing, request)}
+  select ${eventColumns(weighing, request)}
   from (${rows}) page order by page.id limit ${request.eventsMax}`;
 
-export const selectFirstPage = (sql: Sql, request: PageRequest, weighing: Weighing) =>
-  sql<EventColumns[]>`${pageFrom(sql, windowByXid(sql, request), request, weighing)}`;
+export const selectFirstPage = (request: PageRequest, weighing: Weighing): Statement<EventColumns> =>
+  pageFrom(windowByXid(request), request, weighing);
 
 /** `offset 0` keeps the planner from looking for the greatest id by walking backwards from the end of the log. */
-export const selectWindowEnd = (sql: Sql, request: PageRequest) => sql<WindowEnd[]>`
+export const selectWindowEnd = (request: PageRequest): Statement<WindowEnd> => sql`
   select
-    ${request.late.length === 0 ? sql`null::bigint` : sql`(select max(w.id) from (${lateByXid(sql, request)} offset 0) w)`} as late,
-    (select max(w.id) from (${mainByXid(sql, request)} offset 0) w) as main`;
+    ${request.late.length === 0 ? sql`null::bigint` : sql`(select max(w.id) from (${lateByXid(request)} offset 0) w)`} as late,
+    (select max(w.id) from (${mainByXid(request)} offset 0) w) as main`;
 
 /** Only functions of xid, no range: the planner then walks the primary key, and no page reads the window anew. */
-const windowById = (sql: Sql, request: PageRequest, after: bigint, end: bigint | null) => sql`
-  select ${columns(sql)} from pgstream.events
+const windowById = (request: PageRequest, after: bigint, end: bigint | null) => sql`
+  select ${columns} from pgstream.events
   where id > ${after} and id <= ${end ?? after}
     and pg_visible_in_snapshot(xid, ${formatSnapshot(request.until)}::text::pg_snapshot)
     and not pg_visible_in_snapshot(xid, ${formatSnapshot(request.since)}::text::pg_snapshot)
-    ${wanted(sql, request.topicIds)}`;
+    ${wanted(request.topicIds)}`;
 
 /**
  * Two stretches of ids: up to where the late commits end, and from where the main part begins. What lies between them may
  * be all that happened while a transaction was open, and is not walked through.
  */
-export const selectNextPage = (sql: Sql, request: PageRequest, end: WindowEnd, weighing: Weighing) => {
+export const selectNextPage = (request: PageRequest, end: WindowEnd, weighing: Weighing) => {
   const { after, mainBound } = request;
-  const main = windowById(sql, request, greatest(after, mainBound, end.late), end.main);
-  const late = windowById(sql, request, after, end.late);
+  const main = windowById(request, greatest(after, mainBound, end.late), end.main);
+  const late = windowById(request, after, end.late);
   const rows = end.late !== null && end.late > after ? sql`${late} union all ${main}` : main;
-  return sql<EventColumns[]>`${pageFrom(sql, rows, request, weighing)}`;
+  return pageFrom(rows, request, weighing);
 };
 
 /** The first one is no event: it tells the news, as JSON. Then row by row as a page. */
@@ -106,24 +103,23 @@ const greatestXid = String(2n ** 64n - 1n);
  * walking the primary key for the sake of the order. The news are of the same snapshot.
  */
 export const selectLive = (
-  sql: Sql,
   request: LiveRequest,
   { main, late, news }: LiveParts,
   weighing: Weighing,
-) => {
+): Statement<LiveColumns> => {
   const { since, topicIds } = request;
   const mainPart = sql`
-    select ${columns(sql)} from pgstream.events
+    select ${columns} from pgstream.events
     where ${main} and xid >= ${String(since.xmax)}::text::xid8 and xid <= ${greatestXid}::text::xid8
-      ${wanted(sql, topicIds)}`;
+      ${wanted(topicIds)}`;
   const latePart = sql`
-    select ${columns(sql)} from pgstream.events
+    select ${columns} from pgstream.events
     where ${late} and xid = any(array(
       select x from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
-      where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted(sql, topicIds)}`;
+      where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted(topicIds)}`;
   const both = since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;
-  return sql<LiveColumns[]>`
+  return sql`
     select null as id, (select row_to_json(news)::text from (${news}) news) as about, null as data
     union all
-    select * from (${pageFrom(sql, sql`${both} offset 0`, request, weighing)}) page`;
+    select * from (${pageFrom(sql`${both} offset 0`, request, weighing)}) page`;
 };

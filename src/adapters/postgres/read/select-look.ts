@@ -3,7 +3,7 @@
 
 import type { Epoch, LookRequest } from "../../../core/log.ts";
 import { formatSnapshot, type Snapshot, xmin } from "../../../core/snapshot.ts";
-import type { Fragment, Sql } from "../client.ts";
+import { type Fragment, type Statement, empty, sql } from "../statement.ts";
 import { epochColumns, knownEpochColumns } from "./epoch-columns.ts";
 
 export interface BoundColumns {
@@ -38,11 +38,11 @@ type NewsRequest = Pick<LookRequest, "since" | "topicsSince"> & {
   readonly identify: boolean;
 };
 
-const boundColumns = (sql: Sql) => sql`
+const boundColumns = sql`
   main.xid as main_xid, main.last_id as main_id, late.xid as late_xid, late.last_id as late_id`;
 
 /** Joins the two bounds to a row. */
-const boundRows = (sql: Sql, { number }: Epoch, since: Snapshot) => sql`
+const boundRows = ({ number }: Epoch, since: Snapshot) => sql`
   left join lateral (
     select t.xid::text, t.last_id from pgstream.ticks t
     where t.epoch = ${number} and t.xid <= ${String(since.xmax)}::text::xid8
@@ -54,42 +54,42 @@ const boundRows = (sql: Sql, { number }: Epoch, since: Snapshot) => sql`
     order by t.xid desc limit 1
   ) late on true`;
 
-export const selectBounds = (sql: Sql, epoch: Epoch, since: Snapshot) => sql<BoundColumns[]>`
-  select ${boundColumns(sql)} from (select) one ${boundRows(sql, epoch, since)}`;
+export const selectBounds = (epoch: Epoch, since: Snapshot): Statement<BoundColumns> => sql`
+  select ${boundColumns} from (select) one ${boundRows(epoch, since)}`;
 
 /**
  * xids and snapshots travel as text: the driver need not know their types. Qualified in ORDER BY: the bare name would be the
  * output column, the text.
  * @param inSegments which segments to look for events in: at least those that hold ids above the bound
  */
-const newestXid = (sql: Sql, since: Snapshot, inSegments: Fragment) => sql`
+const newestXid = (since: Snapshot, inSegments: Fragment) => sql`
     select events.xid::text as newest_xid from pgstream.events
     where ${inSegments} and xid >= ${String(since.xmax)}::text::xid8
     order by events.xid desc limit 1`;
 
-const aboveBound = (sql: Sql, bound: bigint) => sql`id > ${bound}`;
+const aboveBound = (bound: bigint) => sql`id > ${bound}`;
 
-export const selectNewestXid = (sql: Sql, { since, bound }: LookRequest) =>
-  sql<{ newest_xid: string }[]>`${newestXid(sql, since, aboveBound(sql, bound))}`;
+export const selectNewestXid = ({ since, bound }: LookRequest): Statement<{ newest_xid: string }> =>
+  newestXid(since, aboveBound(bound));
 
-const newsColumns = (sql: Sql, topicsSince: Snapshot, newest: Fragment) => sql`
+const newsColumns = (topicsSince: Snapshot, newest: Fragment) => sql`
     pg_current_snapshot()::text as current,
     ${newest} as newest_xid,
     coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0)::text as purge,
     (select json_agg(json_build_object('id', t.id, 'name', t.name))::text from (
       select id, name from pgstream.topics where xid >= ${String(topicsSince.xmax)}::text::xid8
-      ${topicsSince.xip.length === 0 ? sql`` : lateTopics(sql, topicsSince)}
+      ${topicsSince.xip.length === 0 ? empty : lateTopics(topicsSince)}
     ) t) as topics,
     (select t.xid::text from pgstream.topics t order by t.xid desc limit 1) as newest_topic_xid`;
 
 /** Of those that were running, only the ones that have committed: hundreds may run, and none has made a topic. */
-const lateTopics = (sql: Sql, topicsSince: Snapshot) => sql`
+const lateTopics = (topicsSince: Snapshot) => sql`
       union all
       select id, name from pgstream.topics where xid = any(array(
         select x from pg_snapshot_xip(${formatSnapshot(topicsSince)}::text::pg_snapshot) x
         where pg_visible_in_snapshot(x, pg_current_snapshot())))`;
 
-const newestEpoch = (sql: Sql) => sql`(select * from pgstream.epochs order by number desc limit 1) e`;
+const newestEpoch = sql`(select * from pgstream.epochs order by number desc limit 1) e`;
 
 /** Also how far the log has got, whatever the snapshot. */
 export interface LiveNewsColumns extends NewsColumns {
@@ -101,14 +101,13 @@ export interface LiveNewsColumns extends NewsColumns {
 
 /** One row, as {@link LiveNewsColumns}. */
 export const newsRow = (
-  sql: Sql,
   { identify, since, topicsSince }: NewsRequest,
   inSegments: Fragment,
-): Fragment => sql`
-  select ${identify ? epochColumns(sql) : knownEpochColumns(sql)}, ${newsColumns(sql, topicsSince, sql`(${newestXid(sql, since, inSegments)})`)},
+): Statement<LiveNewsColumns> => sql`
+  select ${identify ? epochColumns : knownEpochColumns}, ${newsColumns(topicsSince, sql`(${newestXid(since, inSegments)})`)},
     last.segment as last_segment,
     exists (select from pgstream.segments s where s.segment = last.segment + 1 and s.settled_at is not null) as next_is_settled
-  from ${newestEpoch(sql)}, (select (last_value >> 32)::integer as segment from pgstream.event_ids) last`;
+  from ${newestEpoch}, (select (last_value >> 32)::integer as segment from pgstream.event_ids) last`;
 
 /**
  * How many ticks a window may span. The rows of transactions that ran at the same time lie among each other, so what reads a
@@ -116,16 +115,16 @@ export const newsRow = (
  */
 const ticksAhead = 8;
 
-export const selectLook = (sql: Sql, request: LookRequest) => {
+export const selectLook = (request: LookRequest): Statement<LookColumns> => {
   const { since, epoch, bound, topicsSince, expectsTick } = request;
-  const newest = expectsTick ? sql`null::text` : sql`(${newestXid(sql, since, aboveBound(sql, bound))})`;
-  return sql<LookColumns[]>`
+  const newest = expectsTick ? sql`null::text` : sql`(${newestXid(since, aboveBound(bound))})`;
+  return sql`
   select
-    ${epochColumns(sql)}, ${newsColumns(sql, topicsSince, newest)},
+    ${epochColumns}, ${newsColumns(topicsSince, newest)},
     tick.snapshot as tick,
     tick.top_id as tick_top,
-    ${boundColumns(sql)}
-  from ${newestEpoch(sql)}
+    ${boundColumns}
+  from ${newestEpoch}
   left join lateral (
     -- Of the next ticks that are ahead, each of which sees all that SINCE sees, and more, the last.
     select ahead.snapshot, ahead.top_id from (
@@ -150,5 +149,5 @@ export const selectLook = (sql: Sql, request: LookRequest) => {
     ) ahead
     order by ahead.xid desc limit 1
   ) tick on true
-  ${boundRows(sql, epoch, since)}`;
+  ${boundRows(epoch, since)}`;
 };

@@ -4,7 +4,7 @@
 
 import type { EventRow } from "../../../core/event.ts";
 import type { Page } from "../../../core/log.ts";
-import type { Fragment, Sql } from "../client.ts";
+import { type Fragment, raw, sql } from "../statement.ts";
 
 export interface PageLimits {
   readonly eventsMax: number;
@@ -13,7 +13,7 @@ export interface PageLimits {
 
 export interface Weighing {
   /** Whether the row `page`, of rows in the order of their ids, is in front of the cut. */
-  readonly fits: (sql: Sql, limits: PageLimits) => Fragment;
+  readonly fits: (limits: PageLimits) => Fragment;
   /** Takes in what came: it decides how the next page is cut. */
   readonly learn: (page: Page, limits: PageLimits) => void;
 }
@@ -24,17 +24,17 @@ const smallOnesMin = 10_000;
 const shareOf = ({ eventsMax, bytesMax }: PageLimits): number => Math.floor(bytesMax / eventsMax);
 
 /** Only what is compressed has to be unpacked to be weighed. */
-const weight = (sql: Sql, name: "data" | "headers") => {
-  const column = sql`page.${sql(name)}`;
+const weight = (name: "data" | "headers") => {
+  const column = raw(`page.${name}`);
   return sql`case when pg_column_compression(${column}) is null then coalesce(pg_column_size(${column}), 0)
     else octet_length(${column}::text) end`;
 };
 
-const weighed = (sql: Sql, { bytesMax }: PageLimits) => sql`
-  coalesce(sum(${weight(sql, "data")} + ${weight(sql, "headers")})
+const weighed = ({ bytesMax }: PageLimits) => sql`
+  coalesce(sum(${weight("data")} + ${weight("headers")})
     over (order by page.id rows between unbounded preceding and 1 preceding), 0) < ${bytesMax}`;
 
-const small = (sql: Sql, limits: PageLimits) => sql`
+const small = (limits: PageLimits) => sql`
   pg_column_size(page.data) + coalesce(pg_column_size(page.headers), 0) <= ${shareOf(limits)}
   and pg_column_compression(page.data) is null and pg_column_compression(page.headers) is null`;
 
@@ -45,7 +45,7 @@ export const makeWeighing = (): Weighing => {
   let smallOnes = smallOnesMin;
   const isNeeded = (): boolean => smallOnes < smallOnesMin;
   return {
-    fits: (sql, limits) => (isNeeded() ? weighed(sql, limits) : small(sql, limits)),
+    fits: (limits) => (isNeeded() ? weighed(limits) : small(limits)),
     learn: ({ rows, more }, limits) => {
       if (!isNeeded()) {
         if (more && rows.length < limits.eventsMax) smallOnes = 0;

@@ -9,7 +9,10 @@ import type { Clock } from "./ports.ts";
 export interface Wakeups {
   /** Forgets the hints so far. Call it before looking. */
   readonly clear: () => void;
-  /** Resolves at the first hint since `clear`, after `ms`, or when the signal aborts. Never rejects. */
+  /**
+   * Resolves at the first hint since `clear`, after `ms`, or when the signal aborts. Never rejects. Whoever has waited
+   * aborts the signal in the end: the alarm may run for `ms` otherwise.
+   */
   readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 

@@ -17,8 +17,12 @@ export interface Statement<Row> extends Fragment {
   readonly row?: Row;
 }
 
+// `simple` is an option that the driver's types leave out. True, as it is for a statement without values, means that there might be
+// several in the text, and none of them is prepared.
+const sendOptions = { prepare: true, simple: false };
+
 /** For `run` of a client: sends it as the driver sends its own. */
 export const prepared =
   <Row>({ text, values }: Statement<Row>) =>
   (connection: Sql) =>
-    connection.unsafe<Row[]>(text, values as postgres.ParameterOrJSON<bigint>[], { prepare: true });
+    connection.unsafe<Row[]>(text, values as postgres.ParameterOrJSON<bigint>[], sendOptions);

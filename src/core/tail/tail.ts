@@ -133,7 +133,10 @@ export class SharedTail implements Tail {
     if (this.#isPutOff) this.#ports.wakeups.raise();
   }
 
-  /** Reads one page. Answers whether to go on at once: behind a live window it waits for the next hint. */
+  /**
+   * Reads one page. Answers whether to go on at once: behind a live window it waits for the next hint. Not behind the last of
+   * several pages: that one was looked for before, and the hint of what came meanwhile has been cleared since.
+   */
   async #advance(): Promise<boolean> {
     const [first] = this.#members;
     if (this.#reading === null || first === undefined) return false;
@@ -143,7 +146,8 @@ export class SharedTail implements Tail {
     }
     const { reader } = this.#reading;
     // Where more is known to be there, one page is read ahead.
-    const plenty = reader.isBehind() ? 2 : 1;
+    const wasBehind = reader.isBehind();
+    const plenty = wasBehind ? 2 : 1;
     this.#isPutOff = [...this.#members].every((queue) => queue.waiting() >= plenty);
     if (this.#isPutOff) return false;
     const step = await reader.read();
@@ -153,7 +157,7 @@ export class SharedTail implements Tail {
     if (step === "odd" || step === "nothing") return false;
     if (step === "again") return true;
     this.#hand(step);
-    return reader.isBehind();
+    return wasBehind || reader.isBehind();
   }
 
   /** Reads what newcomers want, too, from the next window on. */

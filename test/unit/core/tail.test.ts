@@ -103,6 +103,35 @@ describe("the tail", () => {
     }
   });
 
+  test("reads what was published while it read the pages before, though its hint came and went", async () => {
+    for (const call of ["firstPage", "windowEnd", "nextPage", "look"]) {
+      const database = makeFakeLog();
+      await using tail = openTail(database);
+      const follower = tail.follow(await earliest(database));
+      await drain(follower);
+      await tail.settle();
+      await drain(follower);
+      // More than a page.
+      const expected = Array.from({ length: 8 }, () => database.publish("a"));
+      let isLate = true;
+      database.before = (which) => {
+        if (which !== call || !isLate) return;
+        isLate = false;
+        expected.push(database.publish("a"));
+        tail.wakeups.raise();
+      };
+      await tail.settle();
+      const seen: bigint[] = [];
+      for (let look = 0; look < 20; look += 1) {
+        await turn();
+        seen.push(...(await drain(follower)));
+      }
+      // No time has passed: nothing was left to the poll interval.
+      expect([call, isLate, seen]).toEqual([call, false, expected]);
+      expect(follower.isTogether()).toBeTrue();
+    }
+  });
+
   test("puts out who lags too far behind, holds nobody else back, and takes the lagging one in again", async () => {
     const database = makeFakeLog();
     await using tail = openTail(database);

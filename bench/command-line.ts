@@ -104,7 +104,12 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
       "Measures pgstream beside the raw database, in turns, on a PostgreSQL of its own; every delivery is checked.",
     )
     .option("--only <names>", "what to measure, by commas", parseNames(new Set(choices.map((it) => it.name))))
-    .option("--scale <scale>", "tiny, quick (two minutes in all), full, or a number", parseScale, 1)
+    .option(
+      "--scale <scale>",
+      "tiny, quick (everything in two minutes, speed in half a minute), full, or a number",
+      parseScale,
+      1,
+    )
     .option("--rounds <count>", "how often measured thing and limit take turns", parseCount, 3)
     .option("--events <count>", "how far a growing log grows", parseCount)
     .option("--soak <time>", "a day compressed into, e.g., 30m; nothing else is measured", parseDurationMs)

@@ -253,7 +253,7 @@ begin
     size > 0 and size = all (array[cardinality(topic_numbers), coalesce(nullif(cardinality(key_list), 0), size), coalesce(nullif(cardinality(type_list), 0), size)])
     and 1 <= all (topic_numbers) and cardinality(topic_list) >= all (topic_numbers)
     and headers is null and idempotency_keys is null
-    and octet_length(data) <= bytes_max and octet_length(all_names) <= 1024
+    and octet_length(data) <= bytes_max and greatest(octet_length(keys), octet_length(types), 0) <= 1024
     and octet_length(to_json(all_names)::text) = octet_length(all_names) + 2 and strpos(all_names, E'\x7f') = 0, false)
   then
     perform pgstream.check_batch(

@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
+import { onStopSignals } from "../src/adapters/runtime/stop-signals.ts";
 import { openMongoService } from "../test/support/mongo-service.ts";
 import { openPostgresService } from "../test/support/postgres-service.ts";
 import { newRunId, type RunContext, runEnvironment } from "../test/support/run-context.ts";
@@ -18,12 +19,7 @@ const oneTestDeadlineMs = 60_000;
 
 // A first Ctrl-C or SIGTERM ends what runs now, and the services are still stopped; a second one ends us at once.
 const stop = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.on(signal, () => {
-    if (stop.signal.aborted) process.exit(130);
-    stop.abort();
-  });
-}
+onStopSignals(process, { stop: () => stop.abort(), exit: (code) => process.exit(code) });
 
 const say = (line: string): void => console.log(line);
 

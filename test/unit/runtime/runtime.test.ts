@@ -40,11 +40,17 @@ describe("signals", () => {
   const listen = () => {
     const listeners = new Map<StopSignal, () => void>();
     const heard: (string | number)[] = [];
+    let now = 1_000;
     onStopSignals(
       { on: (event, listener) => listeners.set(event, listener) },
       { stop: (signal) => heard.push(signal), exit: (code) => heard.push(code) },
+      () => now,
     );
-    return { heard, send: (signal: StopSignal) => listeners.get(signal)?.() };
+    const send = (signal: StopSignal, laterMs = 0): void => {
+      now += laterMs;
+      listeners.get(signal)?.();
+    };
+    return { heard, send };
   };
 
   test("the first stops, the second ends, whichever they are", () => {
@@ -53,6 +59,22 @@ describe("signals", () => {
     expect(heard).toEqual(["SIGTERM"]);
     send("SIGINT");
     expect(heard).toEqual(["SIGTERM", 130]);
+  });
+
+  test("one Ctrl-C that comes twice, from the terminal and from bun run, is one; a second Ctrl-C ends", () => {
+    const { heard, send } = listen();
+    send("SIGINT");
+    send("SIGINT", 20);
+    expect(heard).toEqual(["SIGINT"]);
+    send("SIGINT", 1_000);
+    expect(heard).toEqual(["SIGINT", 130]);
+  });
+
+  test("a SIGTERM is never an echo", () => {
+    const { heard, send } = listen();
+    send("SIGTERM");
+    send("SIGTERM");
+    expect(heard).toEqual(["SIGTERM", 143]);
   });
 
   test("a second SIGTERM is 143", () => {

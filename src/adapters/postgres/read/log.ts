@@ -19,7 +19,7 @@ import type {
 } from "../../../core/log.ts";
 import { parseSnapshot } from "../../../core/snapshot.ts";
 import type { PostgresClient } from "../client.ts";
-import { prepared, type Statement, empty, sql } from "../statement.ts";
+import { empty, prepared, sql, type Statement } from "../statement.ts";
 import { epochColumns } from "./epoch-columns.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { makeLogStarts } from "./log-starts.ts";

@@ -4,7 +4,7 @@
 import type { PageRequest, WindowEnd } from "../../../core/log.ts";
 import { formatSnapshot } from "../../../core/snapshot.ts";
 import type { LiveRequest } from "../../../core/tail/tail-reader.ts";
-import { type Fragment, type Statement, empty, sql } from "../statement.ts";
+import { empty, type Fragment, sql, type Statement } from "../statement.ts";
 import { type EventColumns, eventColumns } from "./event-columns.ts";
 import type { Weighing } from "./weighing.ts";
 

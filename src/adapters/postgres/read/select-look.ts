@@ -3,7 +3,7 @@
 
 import type { Epoch, LookRequest } from "../../../core/log.ts";
 import { formatSnapshot, type Snapshot, xmin } from "../../../core/snapshot.ts";
-import { type Fragment, type Statement, empty, sql } from "../statement.ts";
+import { empty, type Fragment, sql, type Statement } from "../statement.ts";
 import { epochColumns, knownEpochColumns } from "./epoch-columns.ts";
 
 export interface BoundColumns {

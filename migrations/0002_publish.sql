@@ -217,7 +217,7 @@ declare
   own xid8;
   ids bigint[];
   answers bigint[];
-  refreshed bigint;
+  refreshed integer;
 begin
   if pg_is_in_recovery() then
     raise read_only_sql_transaction using message = 'this server is a standby: publish on the primary';
@@ -287,7 +287,7 @@ begin
     ids := array(select nextval('pgstream.event_ids') from generate_series(1, size));
   end if;
   -- 4. Take in what happened to the partitions since this transaction began.
-  refreshed := pg_relation_size('pgstream.catalog_refresh');
+  refreshed := pg_relation_is_updatable('pgstream.catalog_refresh', false);
   -- 5. The events.
   insert into pgstream.events (xid, id, created_at, topic_id, key, type, headers, data)
     select own, e.id, now(), topic_ids[e.topic_number], e.key, e.type, e.headers::json, e.data::json

@@ -351,6 +351,9 @@ begin
      and exists (select from unnest(key_list || type_list || idempotency_list) value where length(value) > 1024) then
     raise sqlstate 'PS001' using message = 'key, type and idempotency key take at most 1024 characters';
   end if;
+  if name_bytes > 2048 and exists (select from unnest(idempotency_list) value where octet_length(value) > 2048) then
+    raise sqlstate 'PS001' using message = 'an idempotency key takes at most 2048 bytes: it has to fit into an index';
+  end if;
   if bytes_max is not null then
     select max(octet_length(d) + coalesce(octet_length(h), 0)) into bytes
       from (select unnest(data_list), unnest(header_list)) u(d, h);

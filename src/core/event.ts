@@ -15,7 +15,10 @@ export interface EventDraft {
   /** What happened, e.g. `CourseCreated`. 1 to 1,024 characters. */
   readonly type?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Makes publishing the same event again safe, per topic, inside the idempotency window. 1 to 1,024 characters. */
+  /**
+   * Makes publishing the same event again safe, per topic, inside the idempotency window. 1 to 1,024 characters, and at most
+   * 2,048 UTF-8 bytes.
+   */
   readonly idempotencyKey?: string;
 }
 
@@ -106,6 +109,18 @@ const parseText = (what: string, value: string | undefined): string | null => {
   );
 };
 
+/** The database looks it up in an index, which takes no longer ones. */
+const idempotencyKeyBytesMax = 2_048;
+
+const parseIdempotencyKey = (value: string | undefined): string | null => {
+  const key = parseText("idempotencyKey", value);
+  if (key === null || Buffer.byteLength(key) <= idempotencyKeyBytesMax) return key;
+  throw new PgstreamError(
+    "invalid_event",
+    `idempotencyKey has ${Buffer.byteLength(key)} UTF-8 bytes, more than the ${idempotencyKeyBytesMax} that an index takes`,
+  );
+};
+
 /** The text itself, when it is JSON. A lone surrogate would be replaced on its way: those bytes could not be kept. */
 const checkedJson = ({ text }: RawJson): string => {
   JSON.parse(text);
@@ -139,7 +154,7 @@ export const encodeEvent = (draft: EventDraft, bytesMax: number): EncodedEvent =
   const headers = draft.headers === undefined ? null : encodeJson("headers", draft.headers);
   const key = parseText("key", draft.key);
   const type = parseText("type", draft.type);
-  const idempotencyKey = parseText("idempotencyKey", draft.idempotencyKey);
+  const idempotencyKey = parseIdempotencyKey(draft.idempotencyKey);
   const bytes = bytesOf(data) + bytesOf(headers) + bytesOf(topic) + bytesOf(key) + bytesOf(type);
   if (bytes > bytesMax) {
     throw new PgstreamError(

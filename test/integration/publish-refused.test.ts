@@ -16,6 +16,9 @@ const publisher = "6e0f3a52-9a8f-4d53-8f4b-3a6f5f0c2a11";
 
 describe("what is wrong is refused, and leaves nothing behind", () => {
   const long = "x".repeat(1_025);
+  /** So many characters of four bytes, of which no two follow each other twice: an index could not make them shorter. */
+  const wide = (length: number): string =>
+    Array.from({ length }, (_, n) => String.fromCodePoint(0x1_0000 + n * 37)).join("");
   const drafts: Readonly<Record<string, readonly [string, Draft]>> = {
     "no topic": ["PS001", { topic: null }],
     "no data": ["PS001", { topic: "new", data: null }],
@@ -33,6 +36,11 @@ describe("what is wrong is refused, and leaves nothing behind", () => {
     "a key of 1,025 characters": ["PS001", { topic: "new", key: long }],
     "a type of 1,025 characters": ["PS001", { topic: "new", type: long }],
     "an idempotency key of 1,025 characters": ["PS001", { topic: "new", idempotencyKey: long }],
+    "an idempotency key of 1,024 characters with four bytes each": [
+      "PS001",
+      { topic: "new", idempotencyKey: wide(1_024) },
+    ],
+    "an idempotency key of 2,052 bytes": ["PS001", { topic: "new", idempotencyKey: wide(513) }],
     "headers that are no object": ["PS001", { topic: "new", headers: "[1]" }],
     "a blank in the topic": ["PS002", { topic: "a b" }],
     "a letter with an accent in the topic": ["PS002", { topic: "caf\u00E9" }],

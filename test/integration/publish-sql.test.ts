@@ -49,6 +49,16 @@ describe("an idempotency key", () => {
     expect(await publishDraft(a, { idempotencyKey: "k" })).toBe(ids[0] ?? 0n);
   });
 
+  test("may have 2,048 bytes, whatever they are: so many fit into the index", async () => {
+    const { bench, a } = await setup();
+    await using _ = bench;
+    const idempotencyKey = Array.from({ length: 512 }, (_, n) =>
+      String.fromCodePoint(0x1_0000 + n * 37),
+    ).join("");
+    const id = await publishDraft(a, { idempotencyKey });
+    expect(await publishDraft(a, { idempotencyKey })).toBe(id);
+  });
+
   test("with other data, key, type or headers is refused", async () => {
     const { bench, a } = await setup();
     await using _ = bench;

@@ -100,6 +100,12 @@ describe("key, type and idempotency key", () => {
   });
 });
 
+test("an idempotency key has to fit into an index, too: it takes 2,048 bytes", () => {
+  expect(encode({ idempotencyKey: "я".repeat(1_024) }).idempotencyKey).toHaveLength(1_024);
+  expect(encode({ idempotencyKey: "🙂".repeat(512) }).idempotencyKey).toHaveLength(1_024);
+  expect(refusal({ idempotencyKey: "語".repeat(683) })).toBe("invalid_event");
+});
+
 test("a bad topic is refused by its own name", () => {
   for (const topic of ["", "a b", "*", "a\u001eb"]) {
     expect(refusal({ topic })).toBe("invalid_topic");

@@ -1,33 +1,24 @@
 //! A subscription mounted into an application: it lives and dies with the application's server, for all to see.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 
 import { Elysia } from "elysia";
 
 import { subscriptionPlugin } from "../../src/library/elysia-plugin.ts";
 import { openPublisher } from "../../src/library/publisher.ts";
-import { createLogDatabase } from "../support/log-database.ts";
-import type { TestDatabase } from "../support/postgres.ts";
-import { type Hands, openHands } from "../support/sessions.ts";
+import { useLog } from "../support/log-of-file.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-let database: TestDatabase;
-let hands: Hands;
+const log = useLog();
 beforeAll(async () => {
-  database = await createLogDatabase();
-  hands = openHands(database.url);
-  await using publisher = openPublisher({ database: database.url, name: "setup" });
+  await using publisher = openPublisher({ database: log.url, name: "setup" });
   await publisher.publish([1, 2, 3].map((data) => ({ topic: "plugged", data })));
 }, 60_000);
-afterAll(async () => {
-  await hands[Symbol.asyncDispose]();
-  await database.drop();
-});
 
 const remembering = (name: string, handled: string[]) => {
   let cursor: string | null = null;
   return {
-    database: database.url,
+    database: log.url,
     name,
     topics: ["plugged"],
     cursor: async () => await Promise.resolve(cursor),
@@ -54,7 +45,7 @@ describe("a mounted subscription", () => {
     expect(await (await fetch(`http://127.0.0.1:${app.server?.port}/lag`)).json()).toEqual({ state: "live" });
     await app.stop();
     await waitFor(() => stream.status()?.state === "stopped", { what: "it to be stopped" });
-    await waitFor(async () => (await hands.sessions("mounted")).length === 0, {
+    await waitFor(async () => (await log.hands.sessions("mounted")).length === 0, {
       what: "its sessions to end",
     });
   });
@@ -103,7 +94,7 @@ describe("a mounted subscription", () => {
         handle: async () => { throw new Error("cannot"); },
       });
       new Elysia().use(stream.plugin).listen({ port: 0, hostname: "127.0.0.1" });`;
-    const child = Bun.spawn([process.execPath, "-e", program, database.url], {
+    const child = Bun.spawn([process.execPath, "-e", program, log.url], {
       cwd: `${import.meta.dir}/../..`,
       stdin: "ignore",
       stdout: "ignore",

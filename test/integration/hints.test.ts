@@ -2,27 +2,16 @@
 //! other, readers that are just looking, handling or falling asleep. Nobody polls here, so a hint that is lost, that comes before
 //! its events can be seen, or that is taken for an older one leaves a subscriber waiting for ever.
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 
 import type { Publisher } from "../../src/core/publish/publisher.ts";
 import { openPublisher } from "../../src/library/publisher.ts";
-import { createLogDatabase } from "../support/log-database.ts";
-import type { TestDatabase } from "../support/postgres.ts";
+import { useLog } from "../support/log-of-file.ts";
 import { makeRandom, type Random } from "../support/seed.ts";
-import { type Hands, openHands } from "../support/sessions.ts";
 import { type Subscriber, subscribe } from "../support/subscriber.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-let database: TestDatabase;
-let hands: Hands;
-beforeAll(async () => {
-  database = await createLogDatabase();
-  hands = openHands(database.url);
-}, 60_000);
-afterAll(async () => {
-  await hands[Symbol.asyncDispose]();
-  await database.drop();
-});
+const log = useLog();
 
 const tooLateMs = 600_000;
 const topics = ["hints.a", "hints.b", "hints.c"];
@@ -45,7 +34,7 @@ const burst = async (random: Random, publishers: readonly Publisher[]): Promise<
 
 /** A batch has been sent, and with it its hint, and cannot commit. */
 const untilSomeBatchIsStuck = async (): Promise<void> => {
-  await waitFor(async () => (await hands.sessions(publisherName)).some(({ waits }) => waits === "Lock"), {
+  await waitFor(async () => (await log.hands.sessions(publisherName)).some(({ waits }) => waits === "Lock"), {
     what: "a batch to wait",
     pollIntervalMs: 1,
   });
@@ -53,7 +42,7 @@ const untilSomeBatchIsStuck = async (): Promise<void> => {
 
 /** At times it is busy with a batch while the next hint comes. */
 const busyAtTimes = (random: Random) => async (): Promise<void> => {
-  if (random.chance(0.3)) await hands.sql`select pg_sleep(${random.random() / 100})`;
+  if (random.chance(0.3)) await log.hands.sql`select pg_sleep(${random.random() / 100})`;
 };
 
 test("hints alone bring every event to every subscriber, whenever they are sent", async () => {
@@ -61,31 +50,35 @@ test("hints alone bring every event to every subscriber, whenever they are sent"
   await using stack = new AsyncDisposableStack();
   const publishers = [1, 2, 3].map((connections) =>
     stack.use(
-      openPublisher({ database: database.url, name: publisherName, connections, furtherLaneEventsMin: 1 }),
+      openPublisher({ database: log.url, name: publisherName, connections, furtherLaneEventsMin: 1 }),
     ),
   );
   const readers = [">", "hints.a", "hints.*", "hints.b"].map((pattern) => ({
     wants: (topic: string) => !pattern.startsWith("hints.") || pattern === "hints.*" || pattern === topic,
     subscriber: stack.use<Subscriber>(
       subscribe({
-        database: database.url,
+        database: log.url,
         topics: [pattern],
         pollIntervalMs: tooLateMs,
         work: busyAtTimes(random.fork()),
       }),
     ),
   }));
-  await waitFor(async () => (await hands.sessions("tail listener")).length > 0, { what: "them to listen" });
+  await waitFor(async () => (await log.hands.sessions("tail listener")).length > 0, {
+    what: "them to listen",
+  });
 
   const published: Published[] = [];
   for (let lap = 0; lap < 60; lap += 1) {
     const isHeldUp = random.chance(0.5);
-    const release = isHeldUp ? await hands.hold("lock table pgstream.publishers in exclusive mode") : null;
+    const release = isHeldUp
+      ? await log.hands.hold("lock table pgstream.publishers in exclusive mode")
+      : null;
     const calls = burst(random, publishers);
     if (release !== null) {
       await untilSomeBatchIsStuck();
       // Whoever was woken too early has looked in vain by now.
-      if (random.chance(0.5)) await hands.sql`select pg_sleep(0.02)`;
+      if (random.chance(0.5)) await log.hands.sql`select pg_sleep(0.02)`;
       await release();
     }
     published.push(...(await calls));

@@ -1,31 +1,25 @@
 //! NOTIFY, from SQL and from the library: when it is sent, what it says, and that nothing depends on it.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 
 import { openPublisher } from "../../src/library/publisher.ts";
-import { createLogDatabase, migrate } from "../support/log-database.ts";
-import { startOwnServer, type TestDatabase } from "../support/postgres.ts";
+import { migrate } from "../support/log-database.ts";
+import { useLog } from "../support/log-of-file.ts";
+import { startOwnServer } from "../support/postgres.ts";
 import { type Hands, openHands } from "../support/sessions.ts";
 import { subscribe } from "../support/subscriber.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-let database: TestDatabase;
-let hands: Hands;
+const log = useLog();
 beforeAll(async () => {
-  database = await createLogDatabase();
-  hands = openHands(database.url);
-  await hands.sql`create table orders (id integer primary key)`;
+  await log.hands.sql`create table orders (id integer primary key)`;
 }, 60_000);
-afterAll(async () => {
-  await hands[Symbol.asyncDispose]();
-  await database.drop();
-});
 
 const tooLateMs = 600_000;
 const markers = { sent: 0 };
 
 /** What arrives on channel `events` between here and `heard`, which returns when all sent before it has arrived. */
-const listen = async (on: Hands = hands) => {
+const listen = async (on: Hands = log.hands) => {
   const payloads: string[] = [];
   const listening = await on.sql.listen("events", (payload) => void payloads.push(payload));
   return {
@@ -41,19 +35,19 @@ const listen = async (on: Hands = hands) => {
 };
 
 const stored = async (topic: string): Promise<readonly string[]> => {
-  const rows = await hands.sql<{ data: string }[]>`
+  const rows = await log.hands.sql<{ data: string }[]>`
     select e.data::text as data from pgstream.events e join pgstream.topics t on t.id = e.topic_id
     where t.name = ${topic} order by e.id`;
   return rows.map(({ data }) => data);
 };
 
 const orders = async (): Promise<readonly number[]> =>
-  (await hands.sql<{ id: number }[]>`select id from orders order by id`).map(({ id }) => id);
+  (await log.hands.sql<{ id: number }[]>`select id from orders order by id`).map(({ id }) => id);
 
 describe("publish() inside a transaction of the application", () => {
   test("commits with its data, and its hint is sent with the commit and not before", async () => {
     await using listening = await listen();
-    await hands.sql.begin(async (sql) => {
+    await log.hands.sql.begin(async (sql) => {
       await sql`insert into orders values (1)`;
       await sql`select pgstream.publish('outbox.kept', '{"order":1}')`;
       expect(await listening.heard()).toEqual([]);
@@ -66,7 +60,7 @@ describe("publish() inside a transaction of the application", () => {
 
   test("rolls back with its data, and leaves neither event nor hint nor topic nor key behind", async () => {
     await using listening = await listen();
-    const publish = hands.sql.begin(async (sql) => {
+    const publish = log.hands.sql.begin(async (sql) => {
       await sql`insert into orders values (2)`;
       await sql`select pgstream.publish('outbox.gone', '{"order":2}', idempotency_key => 'two')`;
       throw new Error("changed my mind");
@@ -76,12 +70,13 @@ describe("publish() inside a transaction of the application", () => {
     expect(await stored("outbox.gone")).toEqual([]);
     expect(await orders()).toEqual([1]);
     // The key is free again, for other content too.
-    await hands.sql`select pgstream.publish('outbox.gone', '{"order":"other"}', idempotency_key => 'two')`;
+    await log.hands
+      .sql`select pgstream.publish('outbox.gone', '{"order":"other"}', idempotency_key => 'two')`;
     expect(await stored("outbox.gone")).toEqual(['{"order":"other"}']);
   });
 
   test("rolled back to a savepoint, takes only what came after it", async () => {
-    await hands.sql.begin(async (sql) => {
+    await log.hands.sql.begin(async (sql) => {
       await sql`select pgstream.publish('outbox.saved', '1')`;
       const inner = sql.savepoint(async (nested) => {
         await nested`select pgstream.publish('outbox.saved', '2')`;
@@ -95,33 +90,33 @@ describe("publish() inside a transaction of the application", () => {
 
   test("with notify => false sends no hint", async () => {
     await using listening = await listen();
-    await hands.sql`select pgstream.publish('quiet', '1', notify => false)`;
+    await log.hands.sql`select pgstream.publish('quiet', '1', notify => false)`;
     expect(await listening.heard()).toEqual([]);
     expect(await stored("quiet")).toEqual(["1"]);
   });
 
   test("mistake 9: event and hint are one commit, so that an idle subscription handles it at once", async () => {
     await using subscriber = subscribe({
-      database: database.url,
+      database: log.url,
       topics: ["one-commit"],
       pollIntervalMs: tooLateMs,
     });
-    await waitFor(async () => (await hands.sessions("tail listener")).length > 0, {
+    await waitFor(async () => (await log.hands.sessions("tail listener")).length > 0, {
       what: "it to listen",
     });
     await waitFor(() => subscriber.subscription.status().state === "live", { what: "it to be idle" });
-    await hands.sql`select pgstream.publish('one-commit', '1')`;
+    await log.hands.sql`select pgstream.publish('one-commit', '1')`;
     await waitFor(() => subscriber.json.length === 1, { what: "the event, by its hint" });
   });
 
   test("mistake 9: an event whose hint is lost, as when its publisher dies after the commit, waits for one poll", async () => {
     await using subscriber = subscribe({
-      database: database.url,
+      database: log.url,
       topics: ["lost-hint"],
       pollIntervalMs: 200,
     });
     await waitFor(() => subscriber.subscription.status().state === "live", { what: "it to be idle" });
-    await hands.sql`select pgstream.publish('lost-hint', '1', notify => false)`;
+    await log.hands.sql`select pgstream.publish('lost-hint', '1', notify => false)`;
     await waitFor(() => subscriber.json.length === 1, { what: "the poll", deadlineMs: 2_000 });
   });
 });
@@ -133,7 +128,7 @@ describe("a hint", () => {
   test("of the library names its topics, once for however many events", async () => {
     await using listening = await listen();
     {
-      await using publisher = openPublisher({ database: database.url, name: "hinting" });
+      await using publisher = openPublisher({ database: log.url, name: "hinting" });
       await publisher.publish(Array.from({ length: 500 }, (_, n) => ({ topic: `named.${n % 2}`, data: n })));
     }
     expect(await listening.heard()).toEqual(["named.0,named.1"]);
@@ -146,10 +141,10 @@ describe("a hint", () => {
       const fits = names.join(",").length <= 7_900;
       expect(fits).toBe(count === 39);
       {
-        await using publisher = openPublisher({ database: database.url, name: "many" });
+        await using publisher = openPublisher({ database: log.url, name: "many" });
         await publisher.publish(names.map((topic) => ({ topic, data: 1 })));
       }
-      await hands.sql`
+      await log.hands.sql`
         select pgstream.publish_batch(${names.join("\u001E")}, ${names.map(() => "1").join("\u001E")})`;
       const expected = fits ? names.join(",") : "*";
       const heard = (await listening.heard()).slice(-2);
@@ -160,14 +155,14 @@ describe("a hint", () => {
   test("mistake 6: from a stranger, garbage or a flood, only wakes: nothing crashes, nothing is handled twice", async () => {
     let busy = 0;
     await using subscriber = subscribe({
-      database: database.url,
+      database: log.url,
       topics: ["besieged"],
       pollIntervalMs: tooLateMs,
       batchEventsMax: 5,
       work: async () => {
         busy += 1;
         expect(busy).toBe(1);
-        await hands.sql`select 1`;
+        await log.hands.sql`select 1`;
         busy -= 1;
       },
     });
@@ -181,11 +176,11 @@ describe("a hint", () => {
       "besieged;drop table",
       "x".repeat(7_999),
     ];
-    for (const payload of garbage) await hands.sql`select pg_notify('events', ${payload})`;
-    const flood = hands.sql`
+    for (const payload of garbage) await log.hands.sql`select pg_notify('events', ${payload})`;
+    const flood = log.hands.sql`
       do $$ begin for n in 1..20000 loop perform pg_notify('events', n::text); if n % 500 = 0 then commit; end if; end loop; end $$`.simple();
     const flooding = flood.execute();
-    await using publisher = openPublisher({ database: database.url, name: "besieged" });
+    await using publisher = openPublisher({ database: log.url, name: "besieged" });
     const ids: bigint[] = [];
     for (let n = 0; n < 50; n += 1) ids.push(await publisher.publish({ topic: "besieged", data: n }));
     await flooding;

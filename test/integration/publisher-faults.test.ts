@@ -2,31 +2,26 @@
 //!
 //! An error that nobody caught fails the file: the test runner sees to that.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
 import type { Publisher } from "../../src/core/publish/publisher.ts";
 import { openPublisher, type OpenPublisherOptions } from "../../src/library/publisher.ts";
 import { openSubscription } from "../../src/library/subscription.ts";
-import { createLogDatabase, migrate } from "../support/log-database.ts";
-import { startOwnServer, type TestDatabase } from "../support/postgres.ts";
+import { migrate } from "../support/log-database.ts";
+import { useLog } from "../support/log-of-file.ts";
+import { startOwnServer } from "../support/postgres.ts";
 import { makeRandom } from "../support/seed.ts";
 import { type Hands, openHands } from "../support/sessions.ts";
 import { startTcpProxy, type TcpProxy, type TcpProxyOptions } from "../support/tcp-proxy.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-let database: TestDatabase;
-let hands: Hands;
-beforeAll(async () => {
-  database = await createLogDatabase();
-  hands = openHands(database.url);
-}, 60_000);
-afterAll(async () => {
-  await hands[Symbol.asyncDispose]();
-  await database.drop();
-});
+const log = useLog();
 
 /** Ids of a topic's events by their content, which the tests make unique; a repeated content is a repeated event. */
-const stored = async (topic: string, on: Hands = hands): Promise<readonly (readonly [string, string])[]> => {
+const stored = async (
+  topic: string,
+  on: Hands = log.hands,
+): Promise<readonly (readonly [string, string])[]> => {
   const rows = await on.sql<{ id: string; data: string }[]>`
     select e.id::text as id, e.data::text as data
     from pgstream.events e join pgstream.topics t on t.id = e.topic_id where t.name = ${topic} order by e.id`;
@@ -34,7 +29,7 @@ const stored = async (topic: string, on: Hands = hands): Promise<readonly (reado
 };
 
 const proxied = async (onChunk?: TcpProxyOptions["onChunk"]): Promise<TcpProxy> => {
-  const { hostname, port } = new URL(database.url);
+  const { hostname, port } = new URL(log.url);
   return await startTcpProxy({
     host: hostname,
     port: Number(port),
@@ -43,7 +38,7 @@ const proxied = async (onChunk?: TcpProxyOptions["onChunk"]): Promise<TcpProxy> 
 };
 
 const openOne = (name: string, options: Partial<OpenPublisherOptions> = {}): Publisher & AsyncDisposable =>
-  openPublisher({ database: database.url, name, closeTimeoutMs: 2_000, ...options });
+  openPublisher({ database: log.url, name, closeTimeoutMs: 2_000, ...options });
 
 const isRepeating = (publisher: Publisher) => (): boolean => publisher.status().retrying !== null;
 
@@ -53,20 +48,20 @@ describe("a backend that is killed", () => {
     const published: string[] = [];
     for (let n = 0; n < 10; n += 1) {
       published.push(String(await publisher.publish({ topic: "idle", data: n })));
-      expect(await hands.terminate("idle")).toBeGreaterThan(0);
+      expect(await log.hands.terminate("idle")).toBeGreaterThan(0);
     }
     expect(await stored("idle")).toEqual(published.map((id, n) => [String(n), id]));
   });
 
   test("while its statement waits for a lock has published nothing, and the repeat publishes it once", async () => {
     await using publisher = openOne("waiting");
-    const release = await hands.hold("insert into pgstream.topics (name) values ('waiting')");
+    const release = await log.hands.hold("insert into pgstream.topics (name) values ('waiting')");
     const publishing = publisher.publish({ topic: "waiting", data: "once" });
     const waits = async (): Promise<boolean> =>
-      (await hands.sessions("waiting")).some((session) => session.waits === "Lock");
+      (await log.hands.sessions("waiting")).some((session) => session.waits === "Lock");
     for (let kills = 0; kills < 3; kills += 1) {
       await waitFor(waits, { what: "the statement to wait" });
-      await hands.terminate("waiting");
+      await log.hands.terminate("waiting");
     }
     await release();
     const id = await publishing;
@@ -85,7 +80,7 @@ describe("a backend that is killed", () => {
         what: "some of it to be published",
         pollIntervalMs: 1,
       });
-      await hands.terminate("random");
+      await log.hands.terminate("random");
     }
     const ids = await Promise.all(answers);
     expect(await stored("random")).toEqual(ids.map((id, n) => [String(n), String(id)]));
@@ -100,7 +95,7 @@ describe("a connection that is lost", () => {
       armed = false;
       return "reset";
     });
-    await using publisher = openOne("answer", { database: proxy.through(database.url) });
+    await using publisher = openOne("answer", { database: proxy.through(log.url) });
     const ids = await publisher.publish([1, 2, 3].map((data) => ({ topic: "answer", data })));
     expect(armed).toBe(false);
     expect(await stored("answer")).toEqual(ids.map((id, n) => [String(n + 1), String(id)]));
@@ -111,7 +106,7 @@ describe("a connection that is lost", () => {
     await using proxy = await proxied((_, direction) =>
       direction === "to-server" && (resets -= 1) >= 0 ? "reset" : "pass",
     );
-    await using publisher = openOne("before", { database: proxy.through(database.url) });
+    await using publisher = openOne("before", { database: proxy.through(log.url) });
     const id = await publisher.publish({ topic: "before", data: "once" });
     expect(resets).toBeLessThan(0);
     expect(await stored("before")).toEqual([['"once"', String(id)]]);
@@ -120,7 +115,7 @@ describe("a connection that is lost", () => {
   test("again and again, in the middle of whatever it does, loses nothing and repeats nothing", async () => {
     const random = makeRandom("publisher resets");
     await using proxy = await proxied(() => (random.chance(0.1) ? "reset" : "pass"));
-    await using publisher = openOne("reset", { database: proxy.through(database.url) });
+    await using publisher = openOne("reset", { database: proxy.through(log.url) });
     const ids: bigint[] = [];
     for (let n = 0; n < 200; n += 4) {
       const four = [n, n + 1, n + 2, n + 3].map((data) => publisher.publish({ topic: "reset", data }));
@@ -132,7 +127,7 @@ describe("a connection that is lost", () => {
 
   test("without a word is noticed by our own deadline, not by TCP a quarter of an hour later", async () => {
     await using proxy = await proxied();
-    await using publisher = openOne("silent", { database: proxy.through(database.url), deadlineMs: 400 });
+    await using publisher = openOne("silent", { database: proxy.through(log.url), deadlineMs: 400 });
     await publisher.publish({ topic: "silent", data: 1 });
     proxy.goSilent();
     const publishing = publisher.publish({ topic: "silent", data: 2 });
@@ -146,10 +141,10 @@ describe("a connection that is lost", () => {
 describe("an unknown outcome", () => {
   test("the deadline passes while the server is still at it: the repeat waits for the first and gets its ids", async () => {
     await using publisher = openOne("slow", { deadlineMs: 400 });
-    const release = await hands.hold("insert into pgstream.topics (name) values ('slow')");
+    const release = await log.hands.hold("insert into pgstream.topics (name) values ('slow')");
     const publishing = publisher.publish([1, 2].map((data) => ({ topic: "slow", data })));
     const bothWait = async (): Promise<boolean> =>
-      (await hands.sessions("slow")).filter((session) => session.waits === "Lock").length >= 2;
+      (await log.hands.sessions("slow")).filter((session) => session.waits === "Lock").length >= 2;
     await waitFor(bothWait, { what: "the repeat to wait behind the first" });
     await release();
     const ids = await publishing;
@@ -158,13 +153,13 @@ describe("an unknown outcome", () => {
 
   test("statements given up on do not pile up on the server, however long it keeps them waiting", async () => {
     await using publisher = openOne("piling", { deadlineMs: 200 });
-    const release = await hands.hold("insert into pgstream.topics (name) values ('piling')");
+    const release = await log.hands.hold("insert into pgstream.topics (name) values ('piling')");
     const publishing = publisher.publish({ topic: "piling", data: 1 });
     let most = 0;
     const pids = new Set<number>();
     await waitFor(
       async () => {
-        const sessions = await hands.sessions("piling");
+        const sessions = await log.hands.sessions("piling");
         most = Math.max(most, sessions.length);
         for (const { pid } of sessions) pids.add(pid);
         return pids.size >= 6;
@@ -184,17 +179,17 @@ describe("an unknown outcome", () => {
       proxy.cut();
       return "reset";
     });
-    await using publisher = openOne("refused", { database: proxy.through(database.url) });
+    await using publisher = openOne("refused", { database: proxy.through(log.url) });
     armed = true;
     const publishing = publisher
       .publish({ topic: "refused", data: "committed" })
       .catch((error: unknown) => error);
     await waitFor(isRepeating(publisher), { what: "the answer to be lost" });
-    await hands.sql`alter function pgstream.publish_batch rename to away`;
+    await log.hands.sql`alter function pgstream.publish_batch rename to away`;
     armed = false;
     proxy.heal();
     expect(await publishing).toMatchObject({ code: "publish_unknown" });
-    await hands.sql`alter function pgstream.away rename to publish_batch`;
+    await log.hands.sql`alter function pgstream.away rename to publish_batch`;
     const id = await publisher.publish({ topic: "refused", data: "next" });
     expect(await stored("refused")).toEqual([
       ['"committed"', expect.any(String)],
@@ -205,7 +200,7 @@ describe("an unknown outcome", () => {
   test("close() in an outage ends in time and says that it cannot be known", async () => {
     await using proxy = await proxied();
     for (const outage of [proxy.cut, proxy.goSilent]) {
-      const publisher = openOne("closing", { database: proxy.through(database.url), bufferEventsMax: 2 });
+      const publisher = openOne("closing", { database: proxy.through(log.url), bufferEventsMax: 2 });
       await publisher.publish({ topic: "closing", data: "before" });
       outage();
       const calls = [1, 2, 3].map(
@@ -227,7 +222,7 @@ describe("an unknown outcome", () => {
 test("an outage longer than the buffer makes callers wait, and loses nothing", async () => {
   await using proxy = await proxied();
   await using publisher = openOne("full", {
-    database: proxy.through(database.url),
+    database: proxy.through(log.url),
     bufferEventsMax: 20,
     batchEventsMax: 10,
   });

@@ -1,7 +1,7 @@
 //! Several connections of one publisher, on a real log: each key keeps its order while backends are killed, a bad event
 //! among hundreds fails alone, and the hint comes after the commit.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
 import postgres from "postgres";
 
@@ -9,26 +9,15 @@ import { type EventDraft, RawJson } from "../../src/core/event.ts";
 import type { Publisher } from "../../src/core/publish/publisher.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openPublisher, type OpenPublisherOptions } from "../../src/library/publisher.ts";
-import { createLogDatabase } from "../support/log-database.ts";
-import type { TestDatabase } from "../support/postgres.ts";
+import { useLog } from "../support/log-of-file.ts";
 import { makeRandom } from "../support/seed.ts";
-import { type Hands, openHands } from "../support/sessions.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-let database: TestDatabase;
-let hands: Hands;
-beforeAll(async () => {
-  database = await createLogDatabase();
-  hands = openHands(database.url);
-}, 60_000);
-afterAll(async () => {
-  await hands[Symbol.asyncDispose]();
-  await database.drop();
-});
+const log = useLog();
 
 const open = (name: string, options: Partial<OpenPublisherOptions> = {}): Publisher & AsyncDisposable =>
-  openPublisher({ database: database.url, name, ...options });
+  openPublisher({ database: log.url, name, ...options });
 
 interface StoredEvent {
   readonly id: string;
@@ -39,24 +28,24 @@ interface StoredEvent {
 
 /** In the order of delivery. */
 const stored = async (topic: string): Promise<readonly StoredEvent[]> =>
-  await hands.sql<StoredEvent[]>`
+  await log.hands.sql<StoredEvent[]>`
     select e.id::text as id, e.xid::text as xid, e.key, e.data::text as data
     from pgstream.events e join pgstream.topics t on t.id = e.topic_id where t.name = ${topic} order by e.id`;
 
 /** Each lane that has published anything left a row. */
 const lanesSoFar = async (): Promise<number> =>
-  (await hands.sql<{ count: number }[]>`select count(*)::integer as count from pgstream.publishers`)[0]
+  (await log.hands.sql<{ count: number }[]>`select count(*)::integer as count from pgstream.publishers`)[0]
     ?.count ?? 0;
 
 describe("connections", () => {
   test("are as many as told once there is work for them, and their number is checked", async () => {
     await using publisher = open("three", { connections: 3, furtherLaneEventsMin: 10 });
     await publisher.publish({ topic: "three", data: 0 });
-    expect(await hands.sessions("three")).toHaveLength(1);
+    expect(await log.hands.sessions("three")).toHaveLength(1);
     await Promise.all(
       Array.from({ length: 60 }, async (_, n) => await publisher.publish({ topic: `three.${n}`, data: n })),
     );
-    expect(await hands.sessions("three")).toHaveLength(3);
+    expect(await log.hands.sessions("three")).toHaveLength(3);
     for (const connections of [0, 17, 1.5, Number.NaN]) {
       expect(() => open("wrong", { connections })).toThrow(
         expect.objectContaining({ code: "invalid_config" }) as Error,
@@ -86,7 +75,7 @@ describe("connections", () => {
         what: "some of it to be published",
         pollIntervalMs: 1,
       });
-      await hands.terminate("killed");
+      await log.hands.terminate("killed");
     }
     const ids = await Promise.all(answers);
     const rows = await stored("killed");
@@ -149,7 +138,7 @@ describe("one bad event among 500 single calls fails alone:", () => {
 describe("the hint", () => {
   /** What is committed by the time that a hint is heard, by hint. */
   const listen = async (topic: string): Promise<{ heard: Promise<number>[] } & AsyncDisposable> => {
-    const sql = postgres(database.url, { max: 1, onnotice: () => {} });
+    const sql = postgres(log.url, { max: 1, onnotice: () => {} });
     const heard: Promise<number>[] = [];
     const look = async (): Promise<number> => (await stored(topic)).length;
     await sql.listen("events", (payload) => {
@@ -183,13 +172,13 @@ describe("the hint", () => {
     await using publisher = open("waiting");
     await using listening = await listenFromSecond(publisher, "waiting");
     await using markers = await listen("marker");
-    const release = await hands.hold("lock table pgstream.publishers in exclusive mode");
+    const release = await log.hands.hold("lock table pgstream.publishers in exclusive mode");
     const publishing = publisher.publish({ topic: "waiting", data: 1 });
-    await waitFor(async () => (await hands.sessions("waiting")).some(({ waits }) => waits === "Lock"), {
+    await waitFor(async () => (await log.hands.sessions("waiting")).some(({ waits }) => waits === "Lock"), {
       what: "the statement to wait",
     });
     // Notifications arrive in the order of their commits.
-    await hands.sql`select pg_notify('events', 'marker')`;
+    await log.hands.sql`select pg_notify('events', 'marker')`;
     await waitFor(() => markers.heard.length > 0, { what: "the marker" });
     expect(listening.heard).toEqual([]);
     await release();
@@ -201,7 +190,7 @@ describe("the hint", () => {
   test("is sent with the events and not after their answer: it is heard though the answer does not come", async () => {
     let armed = false;
     let sent = false;
-    const { hostname, port } = new URL(database.url);
+    const { hostname, port } = new URL(log.url);
     await using proxy = await startTcpProxy({
       host: hostname,
       port: Number(port),
@@ -211,7 +200,7 @@ describe("the hint", () => {
         return sent && direction === "to-client" ? "silence" : "pass";
       },
     });
-    await using publisher = open("early", { database: proxy.through(database.url) });
+    await using publisher = open("early", { database: proxy.through(log.url) });
     await using listening = await listenFromSecond(publisher, "early");
     armed = true;
     const publishing = publisher.publish({ topic: "early", data: 1 });
@@ -225,15 +214,15 @@ describe("the hint", () => {
 
   test("that fails neither fails nor delays a publish", async () => {
     await using publisher = open("hintless", { logger: silent });
-    const sql = hands.sql;
+    const sql = log.hands.sql;
     await sql`create function public.pg_notify(text, text) returns void language plpgsql as 'begin raise division_by_zero; end'`;
-    await sql.unsafe(`alter database "${database.name}" set search_path = public, pg_catalog`);
-    await hands.terminate("hintless");
+    await sql.unsafe(`alter database "${log.name}" set search_path = public, pg_catalog`);
+    await log.hands.terminate("hintless");
     await using listening = await listen("hintless");
     try {
       for (let n = 0; n < 20; n += 1) await publisher.publish({ topic: "hintless", data: n });
     } finally {
-      await sql.unsafe(`alter database "${database.name}" reset search_path`);
+      await sql.unsafe(`alter database "${log.name}" reset search_path`);
       await sql`drop function public.pg_notify(text, text)`;
     }
     expect(publisher.status()).toMatchObject({ retrying: null, published: 20 });

@@ -5,26 +5,20 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { RawJson, type EventDraft } from "../../src/core/event.ts";
 import type { Publisher } from "../../src/core/publish/publisher.ts";
 import { openPublisher } from "../../src/library/publisher.ts";
-import { createLogDatabase } from "../support/log-database.ts";
-import type { TestDatabase } from "../support/postgres.ts";
-import { type Hands, openHands } from "../support/sessions.ts";
+import { useLog } from "../support/log-of-file.ts";
 
-let database: TestDatabase;
-let hands: Hands;
 let publisher: Publisher & AsyncDisposable;
-beforeAll(async () => {
-  database = await createLogDatabase();
-  hands = openHands(database.url);
-  publisher = openPublisher({ database: database.url, name: "publisher", eventBytesMax: 2_000_000 });
-}, 60_000);
+// Hooks run in this order: it is closed while the database is still there.
 afterAll(async () => {
   await publisher[Symbol.asyncDispose]();
-  await hands[Symbol.asyncDispose]();
-  await database.drop();
+});
+const log = useLog();
+beforeAll(() => {
+  publisher = openPublisher({ database: log.url, name: "publisher", eventBytesMax: 2_000_000 });
 });
 
 const stored = async (topic: string): Promise<readonly string[]> => {
-  const rows = await hands.sql<{ data: string }[]>`
+  const rows = await log.hands.sql<{ data: string }[]>`
     select e.data::text as data from pgstream.events e join pgstream.topics t on t.id = e.topic_id
     where t.name = ${topic} order by e.id`;
   return rows.map(({ data }) => data);
@@ -87,7 +81,7 @@ describe("one bad event among good ones fails alone:", () => {
 
   test("an unknown topic, where topics are not created", async () => {
     await publisher.publish({ topic: "known", data: 0 });
-    await hands.sql`update pgstream.settings set create_topics = false`;
+    await log.hands.sql`update pgstream.settings set create_topics = false`;
     try {
       const results = await outcomes([
         { topic: "known", data: 1 },
@@ -97,7 +91,7 @@ describe("one bad event among good ones fails alone:", () => {
       ]);
       expect(results).toEqual([someId, "unknown_topic", "invalid_topic", someId]);
     } finally {
-      await hands.sql`update pgstream.settings set create_topics = true`;
+      await log.hands.sql`update pgstream.settings set create_topics = true`;
     }
     expect(await stored("known")).toEqual(["0", "1", "4"]);
   });
@@ -138,7 +132,7 @@ describe("an idempotency key", () => {
     ]);
     const [again, alsoAgain] = await outcomes([order(2), order(2)]);
     expect(again).toBe(alsoAgain);
-    await using other = openPublisher({ database: database.url, name: "other" });
+    await using other = openPublisher({ database: log.url, name: "other" });
     expect(await other.publish(order(2))).toBe(again as bigint);
     expect(await stored("orders")).toEqual(["1", "2"]);
   });
@@ -165,7 +159,7 @@ describe("an idempotency key", () => {
   });
 
   test("used by two publishers at once is published once", async () => {
-    await using other = openPublisher({ database: database.url, name: "rival" });
+    await using other = openPublisher({ database: log.url, name: "rival" });
     const keys = Array.from({ length: 50 }, (_, n) => ({ ...order(n), topic: "rivals" }));
     const [one, two] = await Promise.all([
       Promise.all(keys.map(async (draft) => await publisher.publish(draft))),

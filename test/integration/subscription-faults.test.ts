@@ -2,40 +2,31 @@
 //!
 //! Tests named "mistake n" are about the mistakes of the proof of concept that this project goes back to.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import { hasCode, PgstreamError } from "../../src/core/errors.ts";
 import { openStore } from "../../src/library/open-store.ts";
 import { openPublisher } from "../../src/library/publisher.ts";
 import { openSubscription } from "../../src/library/subscription.ts";
-import { createLogDatabase, migrate } from "../support/log-database.ts";
-import { startOwnServer, type TestDatabase } from "../support/postgres.ts";
+import { migrate } from "../support/log-database.ts";
+import { useLog } from "../support/log-of-file.ts";
+import { startOwnServer } from "../support/postgres.ts";
 import { makeRandom } from "../support/seed.ts";
-import { type Hands, openHands } from "../support/sessions.ts";
 import { subscribe } from "../support/subscriber.ts";
 import { startTcpProxy, type TcpProxy, type TcpProxyOptions } from "../support/tcp-proxy.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-let database: TestDatabase;
-let hands: Hands;
-beforeAll(async () => {
-  database = await createLogDatabase();
-  hands = openHands(database.url);
-}, 60_000);
-afterAll(async () => {
-  await hands[Symbol.asyncDispose]();
-  await database.drop();
-});
+const log = useLog();
 
 /** Their ids. */
-const publish = async (topic: string, count: number, url = database.url): Promise<readonly bigint[]> => {
+const publish = async (topic: string, count: number, url = log.url): Promise<readonly bigint[]> => {
   await using publisher = openPublisher({ database: url, name: "setup" });
   return await publisher.publish(Array.from({ length: count }, (_, n) => ({ topic, data: n })));
 };
 
 const proxied = async (onChunk?: TcpProxyOptions["onChunk"]): Promise<TcpProxy> => {
-  const { hostname, port } = new URL(database.url);
+  const { hostname, port } = new URL(log.url);
   return await startTcpProxy({
     host: hostname,
     port: Number(port),
@@ -72,7 +63,7 @@ describe("a lost connection", () => {
     let goal = 0;
     const killing: Promise<number>[] = [];
     await using subscriber = subscribe({
-      database: database.url,
+      database: log.url,
       name: "catch-up",
       topics: ["catch-up"],
       pageEventsMax: 150,
@@ -82,7 +73,7 @@ describe("a lost connection", () => {
         await Promise.resolve();
         if (ids.length < goal) return;
         goal = ids.length + random.integer(1, 1_000);
-        killing.push(hands.terminate("catch-up"));
+        killing.push(log.hands.terminate("catch-up"));
       },
     });
     const { ids } = subscriber;
@@ -101,7 +92,7 @@ describe("a lost connection", () => {
       return "reset";
     });
     await using subscriber = subscribe({
-      database: proxy.through(database.url),
+      database: proxy.through(log.url),
       topics: ["refused"],
       // Now and then one of the attempts hangs in the driver; then the deadline is what ends it.
       deadlineMs: 2_000,
@@ -125,7 +116,7 @@ describe("a lost connection", () => {
   test("mistake 8: a half-open connection is noticed by our deadline, and what was missed is fetched", async () => {
     await using proxy = await proxied();
     await using subscriber = subscribe({
-      database: proxy.through(database.url),
+      database: proxy.through(log.url),
       topics: ["half-open"],
       deadlineMs: 500,
     });
@@ -145,7 +136,7 @@ describe("a lost connection", () => {
       isDeaf && direction === "to-server" && chunk.includes("listen ") ? "reset" : "pass",
     );
     await using subscriber = subscribe({
-      database: proxy.through(database.url),
+      database: proxy.through(log.url),
       topics: ["between"],
       pollIntervalMs: tooLateMs,
     });
@@ -165,7 +156,7 @@ describe("stopping", () => {
     const finish = Promise.withResolvers<void>();
     let isTold = false;
     await using subscriber = subscribe({
-      database: database.url,
+      database: log.url,
       topics: ["stopping"],
       batchEventsMax: 10,
       work: async (_, signal) => {
@@ -185,7 +176,7 @@ describe("stopping", () => {
 
     // Whoever goes on from its cursor gets the rest, and nothing twice.
     await using next = subscribe({
-      database: database.url,
+      database: log.url,
       topics: ["stopping"],
       since: subscriber.cursor(),
     });
@@ -197,7 +188,7 @@ describe("stopping", () => {
     await publish("any-moment", 200);
     for (let n = 0; n < 60; n += 1) {
       const { subscription } = subscribe({
-        database: database.url,
+        database: log.url,
         name: "any moment",
         topics: ["any-moment"],
         pageEventsMax: 20,
@@ -207,7 +198,7 @@ describe("stopping", () => {
       await subscription.done;
       expect(subscription.status()).toMatchObject({ state: "stopped", reason: null });
     }
-    await waitFor(async () => (await hands.sessions("any moment")).length === 0, {
+    await waitFor(async () => (await log.hands.sessions("any moment")).length === 0, {
       what: "their sessions to end",
     });
   });
@@ -221,7 +212,7 @@ describe("stopping", () => {
       return "silence";
     });
     const { subscription } = subscribe({
-      database: proxy.through(database.url),
+      database: proxy.through(log.url),
       name: "silent stop",
       topics: ["silent-stop"],
     });
@@ -235,7 +226,7 @@ describe("stopping", () => {
     await subscription.done;
     expect(subscription.status().state).toBe("stopped");
     proxy.reset();
-    await waitFor(async () => (await hands.sessions("silent stop")).length === 0, {
+    await waitFor(async () => (await log.hands.sessions("silent stop")).length === 0, {
       what: "its sessions to end",
     });
   }, 60_000);
@@ -246,13 +237,13 @@ describe("a handler", () => {
     let busy = 0;
     let most = 0;
     await using subscriber = subscribe({
-      database: database.url,
+      database: log.url,
       topics: ["overlap"],
       batchEventsMax: 7,
       work: async () => {
         busy += 1;
         most = Math.max(most, busy);
-        await hands.sql`select pg_notify('events', 'during the work')`;
+        await log.hands.sql`select pg_notify('events', 'during the work')`;
         busy -= 1;
       },
     });
@@ -267,7 +258,7 @@ describe("a handler", () => {
     const published = await publish("flaky", 100);
     const calls: bigint[] = [];
     await using subscriber = subscribe({
-      database: database.url,
+      database: log.url,
       topics: ["flaky"],
       batchEventsMax: 25,
       handlerRetriesMax: 3,
@@ -286,7 +277,7 @@ describe("a handler", () => {
 
   test("that keeps failing stops the subscription for all to see, in front of what it failed on", async () => {
     const published = await publish("poison", 30);
-    const options = { database: database.url, topics: ["poison"], batchEventsMax: 10, handlerRetriesMax: 2 };
+    const options = { database: log.url, topics: ["poison"], batchEventsMax: 10, handlerRetriesMax: 2 };
     let attempts = 0;
     const subscriber = subscribe({
       ...options,
@@ -314,7 +305,7 @@ describe("a handler", () => {
     const published = await publish("store-away", 5);
     let attempts = 0;
     await using subscriber = subscribe({
-      database: database.url,
+      database: log.url,
       topics: ["store-away"],
       handlerRetriesMax: 0,
       work: async () => {
@@ -328,11 +319,11 @@ describe("a handler", () => {
   });
 
   test("of several topics that fails on one loses nothing of the others, nor of the one", async () => {
-    await using publisher = openPublisher({ database: database.url, name: "several" });
+    await using publisher = openPublisher({ database: log.url, name: "several" });
     const mixed = Array.from({ length: 60 }, (_, n) => ({ topic: `several.${n % 3}`, data: n }));
     const published = await publisher.publish(mixed);
     const options = {
-      database: database.url,
+      database: log.url,
       topics: ["several.*"],
       batchEventsMax: 10,
       handlerRetriesMax: 1,
@@ -364,7 +355,7 @@ test("with a store, a process that goes down in the middle of a batch repeats th
   const seen: bigint[] = [];
   const run = (failAfter: number) =>
     openSubscription({
-      database: database.url,
+      database: log.url,
       topics: ["stored"],
       batchEventsMax: 10,
       handlerRetriesMax: 0,

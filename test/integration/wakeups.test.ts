@@ -1,6 +1,6 @@
 //! Listening, and noticing when one has gone deaf. Hints are never needed; these tests are about having them all the same.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 
 import { openClient } from "../../src/adapters/postgres/client.ts";
 import { keepListening } from "../../src/adapters/postgres/wakeups.ts";
@@ -9,23 +9,14 @@ import type { Logger } from "../../src/core/ports.ts";
 import { makeWakeupFlag } from "../../src/core/wakeup-flag.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openSubscription, type SubscriptionOptions } from "../../src/library/subscription.ts";
-import { createLogDatabase, targetOf } from "../support/log-database.ts";
-import { createTestDatabase, type TestDatabase } from "../support/postgres.ts";
+import { targetOf } from "../support/log-database.ts";
+import { useLog } from "../support/log-of-file.ts";
+import { createTestDatabase } from "../support/postgres.ts";
 import { makeRandom } from "../support/seed.ts";
-import { type Hands, openHands } from "../support/sessions.ts";
 import { startTcpProxy, type TcpProxy, type TcpProxyOptions } from "../support/tcp-proxy.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-let database: TestDatabase;
-let hands: Hands;
-beforeAll(async () => {
-  database = await createLogDatabase();
-  hands = openHands(database.url);
-}, 60_000);
-afterAll(async () => {
-  await hands[Symbol.asyncDispose]();
-  await database.drop();
-});
+const log = useLog();
 
 const clock = makeClock();
 
@@ -42,7 +33,7 @@ interface ListenOptions {
   readonly by?: string;
 }
 
-const listenAs = ({ name, by = database.url }: ListenOptions): Listening => {
+const listenAs = ({ name, by = log.url }: ListenOptions): Listening => {
   let deaf = 0;
   let hints = 0;
   const flag = makeWakeupFlag(clock);
@@ -59,7 +50,7 @@ const listenAs = ({ name, by = database.url }: ListenOptions): Listening => {
       deaf += 1;
     },
   };
-  const pinger = openClient(targetOf(database.url), { name: `${name} pinger`, deadlineMs: 5_000 });
+  const pinger = openClient(targetOf(log.url), { name: `${name} pinger`, deadlineMs: 5_000 });
   const stopped = new AbortController();
   const listening = keepListening(
     {
@@ -86,7 +77,7 @@ const hears = async (listening: Listening): Promise<void> => {
   const before = listening.hints();
   await waitFor(
     async () => {
-      await hands.sql`select pg_notify('events', 'x')`;
+      await log.hands.sql`select pg_notify('events', 'x')`;
       return listening.hints() > before;
     },
     { what: "a hint to be heard", deadlineMs: 20_000, pollIntervalMs: 50 },
@@ -97,7 +88,7 @@ const hears = async (listening: Listening): Promise<void> => {
 const subscribeAs = (name: string, options: Partial<SubscriptionOptions> = {}) => {
   const handled: string[] = [];
   const subscription = openSubscription({
-    database: database.url,
+    database: log.url,
     name,
     topics: [name],
     ...options,
@@ -111,7 +102,7 @@ const subscribeAs = (name: string, options: Partial<SubscriptionOptions> = {}) =
 };
 
 const startProxy = async (onChunk: TcpProxyOptions["onChunk"] = () => "pass"): Promise<TcpProxy> => {
-  const { hostname, port } = new URL(database.url);
+  const { hostname, port } = new URL(log.url);
   return await startTcpProxy({ host: hostname, port: Number(port), onChunk });
 };
 
@@ -127,7 +118,7 @@ describe("a listener", () => {
     await using listening = listenAs({ name: "killed" });
     await waitFor(() => listening.hints() === 1, { what: "the hint of connecting" });
     for (let kills = 1; kills <= 5; kills += 1) {
-      await waitFor(async () => (await hands.terminate("killed listener")) > 0, {
+      await waitFor(async () => (await log.hands.terminate("killed listener")) > 0, {
         what: "a backend to kill",
       });
       // Nothing was sent: the reconnect itself is what wakes.
@@ -137,13 +128,13 @@ describe("a listener", () => {
   });
 
   test("that the server idles out listens again", async () => {
-    await hands.sql.unsafe(`alter database ${database.name} set idle_session_timeout = '200ms'`);
+    await log.hands.sql.unsafe(`alter database ${log.name} set idle_session_timeout = '200ms'`);
     try {
       await using listening = listenAs({ name: "idled" });
       // The pings are heard by others than the backend that idles, so each 200 ms ends another connection.
       await waitFor(() => listening.hints() >= 4, { what: "several reconnects", deadlineMs: 20_000 });
     } finally {
-      await hands.sql.unsafe(`alter database ${database.name} reset idle_session_timeout`);
+      await log.hands.sql.unsafe(`alter database ${log.name} reset idle_session_timeout`);
     }
     await using listening = listenAs({ name: "not idled" });
     await hears(listening);
@@ -151,7 +142,7 @@ describe("a listener", () => {
 
   test("whose connection is cut half-open finds itself deaf and connects anew", async () => {
     await using proxy = await startProxy();
-    await using listening = listenAs({ name: "half-open", by: proxy.through(database.url) });
+    await using listening = listenAs({ name: "half-open", by: proxy.through(log.url) });
     await hears(listening);
     proxy.goSilent();
     await waitFor(() => listening.deaf() > 0, { what: "it to notice", deadlineMs: 20_000 });
@@ -164,12 +155,12 @@ describe("a listener", () => {
     let isAstray = true;
     // The name of the database in the startup packet; both names have the same length.
     await using proxy = await startProxy((chunk, direction) => {
-      const at = isAstray && direction === "to-server" ? chunk.indexOf(database.name) : -1;
+      const at = isAstray && direction === "to-server" ? chunk.indexOf(log.name) : -1;
       if (at >= 0) chunk.write(elsewhere.name, at);
       return "pass";
     });
     // LISTEN succeeds there, and hears nothing of ours.
-    await using listening = listenAs({ name: "astray", by: proxy.through(database.url) });
+    await using listening = listenAs({ name: "astray", by: proxy.through(log.url) });
     await waitFor(() => listening.deaf() >= 2, { what: "it to notice, each time", deadlineMs: 20_000 });
     isAstray = false;
     await hears(listening);
@@ -183,7 +174,7 @@ describe("a listener", () => {
       refusals += 1;
       return "reset";
     });
-    await using listening = listenAs({ name: "away", by: proxy.through(database.url) });
+    await using listening = listenAs({ name: "away", by: proxy.through(log.url) });
     await waitFor(() => refusals >= 2, { what: "it to try again" });
     expect(listening.hints()).toBe(0);
     isAway = false;
@@ -197,7 +188,7 @@ describe("a listener", () => {
       await listening[Symbol.asyncDispose]();
     }
     const left = async (): Promise<number> => {
-      const [row] = await hands.sql<{ n: number }[]>`
+      const [row] = await log.hands.sql<{ n: number }[]>`
         select count(*)::int as n from pg_stat_activity where application_name like 'pgstream stopped %'`;
       return row?.n ?? -1;
     };
@@ -212,9 +203,11 @@ describe("a subscription", () => {
     const random = makeRandom("hints");
     const { subscription, handled } = subscribeAs("hinted", { pollIntervalMs: tooLateMs });
     await using _ = subscription;
-    await waitFor(async () => (await hands.sessions("tail listener")).length > 0, { what: "it to listen" });
+    await waitFor(async () => (await log.hands.sessions("tail listener")).length > 0, {
+      what: "it to listen",
+    });
     for (let n = 0; n < 300; n += 1) {
-      await hands.sql`select pgstream.publish('hinted', ${String(n)}::text::json)`;
+      await log.hands.sql`select pgstream.publish('hinted', ${String(n)}::text::json)`;
       // Sometimes the next one is sent right behind, into whatever it is doing.
       if (random.chance(0.5)) continue;
       await waitFor(() => handled.length === n + 1, {
@@ -230,7 +223,7 @@ describe("a subscription", () => {
     const { subscription, handled } = subscribeAs("unhinted", { pollIntervalMs: 50 });
     await using _ = subscription;
     for (let n = 0; n < 3; n += 1) {
-      await hands.sql`select pgstream.publish('unhinted', ${String(n)}::text::json, notify => false)`;
+      await log.hands.sql`select pgstream.publish('unhinted', ${String(n)}::text::json, notify => false)`;
       await waitFor(() => handled.length === n + 1, { what: "the poll" });
     }
   });
@@ -239,10 +232,10 @@ describe("a subscription", () => {
     const { subscription, handled } = subscribeAs("polling", { pollIntervalMs: 50, wakeups: "poll" });
     await using _ = subscription;
     for (let n = 0; n < 3; n += 1) {
-      await hands.sql`select pgstream.publish('polling', ${String(n)}::text::json)`;
+      await log.hands.sql`select pgstream.publish('polling', ${String(n)}::text::json)`;
       await waitFor(() => handled.length === n + 1, { what: "the poll" });
     }
-    expect(await hands.sessions("polling")).toHaveLength(1);
-    expect(await hands.sessions("tail listener")).toEqual([]);
+    expect(await log.hands.sessions("polling")).toHaveLength(1);
+    expect(await log.hands.sessions("tail listener")).toEqual([]);
   });
 });

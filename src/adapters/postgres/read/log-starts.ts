@@ -3,6 +3,7 @@
 import type { LogStarts } from "../../../core/log.ts";
 import { parseSnapshot, type Snapshot } from "../../../core/snapshot.ts";
 import type { PostgresClient } from "../client.ts";
+import { empty, prepared, sql, type Statement } from "../statement.ts";
 
 const snapshotOf = (text: string | null | undefined): Snapshot | null =>
   text === null || text === undefined ? null : parseSnapshot(text);
@@ -26,12 +27,11 @@ export const makeLogStarts = (client: PostgresClient): LogStarts => ({
   },
 
   tickBy: async ({ number }, at) => {
-    const [row] = await client.run(
-      (sql) => sql<{ snapshot: string }[]>`
-        select t.snapshot::text as snapshot from pgstream.ticks t
-        where t.epoch = ${number} ${at === null ? sql`` : sql`and t.at <= ${at}`}
-        order by t.at desc limit 1`,
-    );
+    const newest: Statement<{ snapshot: string }> = sql`
+      select t.snapshot::text as snapshot from pgstream.ticks t
+      where t.epoch = ${number} ${at === null ? empty : sql`and t.at <= ${at}`}
+      order by t.at desc limit 1`;
+    const [row] = await client.run(prepared(newest));
     return snapshotOf(row?.snapshot);
   },
 

@@ -50,6 +50,11 @@ export interface Bounds {
   readonly late: Bound | null;
 }
 
+export interface NewTopic extends Topic {
+  /** Of the transaction that made it. */
+  readonly xid: Xid;
+}
+
 /** What there is besides events: taken in one statement, in one snapshot. */
 export interface News {
   readonly epoch: EpochState;
@@ -61,9 +66,8 @@ export interface News {
   readonly newestXid: Xid | null;
   /** The newest purge announced; 0 when there is none. */
   readonly purge: bigint;
-  readonly topics: readonly Topic[];
-  /** The greatest xid of a topic visible in `current`; null when there is none. */
-  readonly newestTopicXid: Xid | null;
+  /** Those that are visible in `current`, and were not in `topicsSince`. */
+  readonly topics: readonly NewTopic[];
 }
 
 /** And where the next window may end. */

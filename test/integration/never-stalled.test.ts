@@ -123,7 +123,6 @@ test("a look compares xids as numbers, not as text: 99 comes before 100", async 
   const fromStart = await lookFrom(emptySnapshot.xmax);
   expect(fromStart).toMatchObject({
     newestXid: 100n,
-    newestTopicXid: 100n,
     tickTop: 100n,
     bounds: { main: null },
   });

@@ -3,7 +3,7 @@
 import { PgstreamError } from "../errors.ts";
 import { eventOf, type Event } from "../event.ts";
 import type { News, Page } from "../log.ts";
-import { crashSafe, emptySnapshot, type Snapshot } from "../snapshot.ts";
+import { crashSafe, emptySnapshot, type Snapshot, type Xid } from "../snapshot.ts";
 import type { TopicFilter } from "../topic.ts";
 
 export interface WantedTopics {
@@ -24,13 +24,15 @@ export const makeWantedTopics = (filter: TopicFilter): WantedTopics => {
   let since = emptySnapshot;
   let known = false;
   return {
-    learn: (news) => {
-      for (const { id, name } of news.topics) {
+    learn: ({ topics, current }) => {
+      let newest: Xid | null = null;
+      for (const { id, name, xid } of topics) {
         if (!names.has(id) && filter.matches(name)) wanted.push(id);
         names.set(id, name);
+        if (newest === null || xid > newest) newest = xid;
       }
       known = true;
-      since = crashSafe(news.current, since, news.newestTopicXid);
+      since = crashSafe(current, since, newest);
     },
     isKnown: () => known,
     since: () => since,

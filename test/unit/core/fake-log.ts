@@ -265,7 +265,6 @@ const logOf = (database: FakeDatabase): Log => ({
       bounds: database.bounds(since),
       purge: BigInt(database.purges.length),
       topics: topics.filter((it) => !sees(topicsSince, it.xid)),
-      newestTopicXid: greatest(topics.map((it) => it.xid)),
     };
   },
   firstPage: async (request) => {

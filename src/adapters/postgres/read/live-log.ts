@@ -5,22 +5,22 @@
 //! it was announced before we looked. Where each statement of a session may have the same snapshot, or a pooler may be in
 //! between, the news are asked for again.
 //!
-//! The other way round, a snapshot may see events of a segment that was attached after the plan was made, and the plan lacks
-//! it. So the news say how far the ids have got: what goes beyond the segments that every plan was sure to have since the read
-//! before is read again.
-//!
 //! The statement is planned once, where the rest of the log plans each anew: planning costs more than the reading. So
-//! that a plan made once still opens no old segment, the first id of the first segment to look at stands in the text, where
-//! the planner sees it. It changes with a roll of the log; the connection is then renewed, and old plans go with it.
+//! that a plan made once opens no segment but those with events to read, mostly one, their numbers stand in the text, where the planner
+//! sees them. They change with a roll of the log; the connection is then renewed, and old plans go with it.
+//!
+//! The other way round, a snapshot may see events of a later segment than the plan has. So the news say how far the ids
+//! have got, and what goes further than the plan is read again. The plan has what its text names: a segment is named only when its
+//! ids have been seen in use, and every backend knew of it before.
 
 import { parseSnapshot } from "../../../core/snapshot.ts";
 import type { LiveLog, LiveRequest } from "../../../core/tail/tail-reader.ts";
 import type { PostgresClient } from "../client.ts";
-import { type Fragment, prepared, raw } from "../statement.ts";
+import { prepared } from "../statement.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
+import { parseNews } from "./live-news.ts";
 import { missing, newsOf, refuseStandby } from "./log.ts";
-import { selectLive } from "./select-events.ts";
-import { type LiveNewsColumns, newsRow } from "./select-look.ts";
+import { segmentBits, selectLive, selectLiveNews, type Segments } from "./select-live.ts";
 import { makeWeighing } from "./weighing.ts";
 
 /** As of {@link readingSession}, but planned once. */
@@ -35,55 +35,57 @@ export const liveSession = {
   default_transaction_isolation: "read committed",
 } as const;
 
-/** Segments are 2^32 ids wide. */
-const segmentBits = 32n;
+/** The one that the ids above the bound begin in. */
+const segmentAbove = (bound: bigint): bigint => (bound + 1n) >> segmentBits;
 
-/** Not a parameter: a number that we made. */
-const fromSegment = (segment: bigint): Fragment => raw(`id >= ${segment << segmentBits}`);
+const isSame = (a: Segments, b: Segments): boolean =>
+  a.late === b.late && a.main === b.main && a.last === b.last;
 
 /** @param pooled whether another server may answer each time, unnoticed, in a session that is not set up */
 export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => {
   const weighing = makeWeighing();
-  let first: bigint | null = null;
-  /** Every plan that is made from now on has the segments up to this one. */
-  let planned = -1;
+  /** What the plans of the connection look into. */
+  let planned: Segments | null = null;
+  /** The last segment that has been seen in use. */
+  let lastSeen = 0n;
 
   const ask = async (request: LiveRequest) => {
-    const main = (request.mainBound + 1n) >> segmentBits;
-    const late = (request.lateBound + 1n) >> segmentBits;
-    if (first !== null && first !== main) client.renew();
-    first = main;
-    const segments = { main: fromSegment(main), late: fromSegment(late) };
-    const news = newsRow(request, segments.main);
-    const read = prepared(selectLive(request, { ...segments, news }, weighing));
-    const lookAgain = pooled ? prepared(newsRow({ ...request, identify: true }, segments.main)) : null;
+    const main = segmentAbove(request.mainBound);
+    const segments = {
+      late: segmentAbove(request.lateBound),
+      main,
+      last: lastSeen > main ? lastSeen : main,
+    };
+    const isAnew = planned === null || !isSame(planned, segments);
+    if (planned !== null && isAnew) client.renew();
+    planned = segments;
+    // A new connection may lead to another server.
+    const asked = { ...request, identify: request.identify || isAnew };
+    const read = prepared(selectLive(asked, segments, weighing));
+    const lookAgain = pooled ? prepared(selectLiveNews({ ...asked, identify: true }, segments)) : null;
     const [[head, ...rows], again] = await client.run(
       async (connection) => await Promise.all([read(connection), lookAgain?.(connection)]),
     );
     if (head === undefined || head.about === null) return missing();
-    const seen = JSON.parse(head.about) as LiveNewsColumns;
-    return { seen, news: again?.[0] ?? seen, rows: rows as readonly EventColumns[] };
-  };
-
-  /** Whether the plan had every segment with events that its snapshot saw; what it was asked for is learnt for the next. */
-  const hadAllSegments = ({
-    last_segment: last,
-    next_is_settled: isNextSettled,
-  }: LiveNewsColumns): boolean => {
-    const hadAll = last <= planned;
-    planned = isNextSettled ? last + 1 : last;
-    return hadAll;
+    const seen = parseNews(head.about);
+    lastSeen = BigInt(seen.last_segment);
+    return {
+      hadAllSegments: lastSeen <= segments.last,
+      current: parseSnapshot(seen.current),
+      news: again?.[0] ?? seen,
+      rows: rows as readonly EventColumns[],
+    };
   };
 
   return {
     read: async (request: LiveRequest) => {
       for (;;) {
-        const { seen, news, rows } = await ask(request);
-        if (!hadAllSegments(seen)) continue;
+        const { hadAllSegments, current, news, rows } = await ask(request);
+        if (!hadAllSegments) continue;
         refuseStandby(news.standby);
         const page = pageOf(rows, request.eventsMax);
         weighing.learn(page, request);
-        return { page, current: parseSnapshot(seen.current), news: newsOf(news) };
+        return { page, current, news: newsOf(news) };
       }
     },
   };

@@ -13,6 +13,7 @@ import type {
   Look,
   LookRequest,
   News,
+  NewTopic,
   Page,
   PageRequest,
   PurgedTopic,
@@ -101,13 +102,20 @@ const boundsOf = (row: BoundColumns): Bounds => ({
   late: boundOf(row.late_xid, row.late_id),
 });
 
+interface TopicColumns {
+  readonly id: number;
+  readonly name: string;
+  readonly xid: string;
+}
+
+const topicOf = ({ id, name, xid }: TopicColumns): NewTopic => ({ id, name, xid: BigInt(xid) });
+
 export const newsOf = (row: NewsColumns): News => ({
   epoch: epochOf(row),
   current: parseSnapshot(row.current),
   newestXid: row.newest_xid === null ? null : BigInt(row.newest_xid),
   purge: BigInt(row.purge),
-  topics: row.topics === null ? [] : (JSON.parse(row.topics) as { id: number; name: string }[]),
-  newestTopicXid: row.newest_topic_xid === null ? null : BigInt(row.newest_topic_xid),
+  topics: row.topics === null ? [] : (JSON.parse(row.topics) as TopicColumns[]).map(topicOf),
 });
 
 const lookOf = (row: LookColumns): Look => ({

@@ -1,9 +1,8 @@
-//! The three ways of reading a window. In each, a page whose data weigh too much is cut: what is behind the cut comes
+//! The ways of reading a window that is known. In each, a page whose data weigh too much is cut: what is behind the cut comes
 //! without data, so that the caller knows that there is more.
 
 import type { PageRequest, WindowEnd } from "../../../core/log.ts";
 import { formatSnapshot } from "../../../core/snapshot.ts";
-import type { LiveRequest } from "../../../core/tail/tail-reader.ts";
 import { empty, type Fragment, sql, type Statement } from "../statement.ts";
 import { type EventColumns, eventColumns } from "./event-columns.ts";
 import type { Weighing } from "./weighing.ts";
@@ -12,7 +11,7 @@ import type { Weighing } from "./weighing.ts";
 const hashedFrom = 1_000;
 
 /** As a bare parameter the list would be read anew for every row: text does not become an array while a plan is made. */
-const wanted = (topicIds: readonly number[] | null) => {
+export const wanted = (topicIds: readonly number[] | null) => {
   if (topicIds === null) return empty;
   const list = sql`${`{${topicIds.join(",")}}`}::text::integer[]`;
   return topicIds.length < hashedFrom
@@ -26,7 +25,7 @@ const greatest = (first: bigint, ...others: readonly (bigint | null)[]): bigint 
 
 const upTo = (top: bigint | null) => (top === null ? empty : sql`and id <= ${top}`);
 
-const columns = sql`id, topic_id, created_at, key, type, headers, data`;
+export const columns = sql`id, topic_id, created_at, key, type, headers, data`;
 
 /** The part of a window that were running before: late commits. */
 const lateByXid = ({ after, late, lateBound, top, topicIds }: PageRequest) => sql`
@@ -44,7 +43,7 @@ const windowByXid = (request: PageRequest) =>
   request.late.length === 0 ? mainByXid(request) : sql`${lateByXid(request)} union all ${mainByXid(request)}`;
 
 /** The first of the rows that are wanted, as they travel. */
-const pageFrom = (
+export const pageFrom = (
   rows: Fragment,
   request: Pick<PageRequest, "eventsMax" | "bytesMax">,
   weighing: Weighing,
@@ -79,47 +78,4 @@ export const selectNextPage = (request: PageRequest, end: WindowEnd, weighing: W
   const late = windowById(request, after, end.late);
   const rows = end.late !== null && end.late > after ? sql`${late} union all ${main}` : main;
   return pageFrom(rows, request, weighing);
-};
-
-/** The first one is no event: it tells the news, as JSON. Then row by row as a page. */
-export interface LiveColumns extends Omit<EventColumns, "id" | "about"> {
-  readonly id: bigint | null;
-  readonly about: string | null;
-}
-
-export interface LiveParts {
-  /** Which segments to look for events in, for the two parts of a window. */
-  readonly main: Fragment;
-  readonly late: Fragment;
-  /** One row of it. */
-  readonly news: Fragment;
-}
-
-const greatestXid = String(2n ** 64n - 1n);
-
-/**
- * A window that ends at the statement's own snapshot: what it sees is visible. Planned once, without knowing the values:
- * a range of xids, closed at both ends, is taken to be small, so that the planner goes by xid; `offset 0` keeps it from
- * walking the primary key for the sake of the order. The news are of the same snapshot.
- */
-export const selectLive = (
-  request: LiveRequest,
-  { main, late, news }: LiveParts,
-  weighing: Weighing,
-): Statement<LiveColumns> => {
-  const { since, topicIds } = request;
-  const mainPart = sql`
-    select ${columns} from pgstream.events
-    where ${main} and xid >= ${String(since.xmax)}::text::xid8 and xid <= ${greatestXid}::text::xid8
-      ${wanted(topicIds)}`;
-  const latePart = sql`
-    select ${columns} from pgstream.events
-    where ${late} and xid = any(array(
-      select x from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
-      where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted(topicIds)}`;
-  const both = since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;
-  return sql`
-    select null as id, (select row_to_json(news)::text from (${news}) news) as about, null as data
-    union all
-    select * from (${pageFrom(sql`${both} offset 0`, request, weighing)}) page`;
 };

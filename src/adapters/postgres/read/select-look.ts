@@ -4,7 +4,7 @@
 import type { Epoch, LookRequest } from "../../../core/log.ts";
 import { formatSnapshot, type Snapshot, xmin } from "../../../core/snapshot.ts";
 import { empty, type Fragment, sql, type Statement } from "../statement.ts";
-import { epochColumns, knownEpochColumns } from "./epoch-columns.ts";
+import { epochColumns } from "./epoch-columns.ts";
 
 export interface BoundColumns {
   readonly main_xid: string | null;
@@ -25,18 +25,12 @@ export interface NewsColumns {
   readonly newest_xid: string | null;
   readonly purge: string;
   readonly topics: string | null;
-  readonly newest_topic_xid: string | null;
 }
 
 export interface LookColumns extends NewsColumns, BoundColumns {
   readonly tick: string | null;
   readonly tick_top: bigint | null;
 }
-
-type NewsRequest = Pick<LookRequest, "since" | "topicsSince"> & {
-  /** Whether to ask the server who it is. */
-  readonly identify: boolean;
-};
 
 const boundColumns = sql`
   main.xid as main_xid, main.last_id as main_id, late.xid as late_xid, late.last_id as late_id`;
@@ -60,54 +54,32 @@ export const selectBounds = (epoch: Epoch, since: Snapshot): Statement<BoundColu
 /**
  * xids and snapshots travel as text: the driver need not know their types. Qualified in ORDER BY: the bare name would be the
  * output column, the text.
- * @param inSegments which segments to look for events in: at least those that hold ids above the bound
  */
-const newestXid = (since: Snapshot, inSegments: Fragment) => sql`
+const newestXid = ({ since, bound }: LookRequest) => sql`
     select events.xid::text as newest_xid from pgstream.events
-    where ${inSegments} and xid >= ${String(since.xmax)}::text::xid8
+    where id > ${bound} and xid >= ${String(since.xmax)}::text::xid8
     order by events.xid desc limit 1`;
 
-const aboveBound = (bound: bigint) => sql`id > ${bound}`;
+export const selectNewestXid = (request: LookRequest): Statement<{ newest_xid: string }> =>
+  newestXid(request);
 
-export const selectNewestXid = ({ since, bound }: LookRequest): Statement<{ newest_xid: string }> =>
-  newestXid(since, aboveBound(bound));
-
-const newsColumns = (topicsSince: Snapshot, newest: Fragment) => sql`
+export const newsColumns = (topicsSince: Snapshot, newest: Fragment) => sql`
     pg_current_snapshot()::text as current,
     ${newest} as newest_xid,
     coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0)::text as purge,
-    (select json_agg(json_build_object('id', t.id, 'name', t.name))::text from (
-      select id, name from pgstream.topics where xid >= ${String(topicsSince.xmax)}::text::xid8
+    (select json_agg(json_build_object('id', t.id, 'name', t.name, 'xid', t.xid::text))::text from (
+      select id, name, xid from pgstream.topics where xid >= ${String(topicsSince.xmax)}::text::xid8
       ${topicsSince.xip.length === 0 ? empty : lateTopics(topicsSince)}
-    ) t) as topics,
-    (select t.xid::text from pgstream.topics t order by t.xid desc limit 1) as newest_topic_xid`;
+    ) t) as topics`;
 
 /** Of those that were running, only the ones that have committed: hundreds may run, and none has made a topic. */
 const lateTopics = (topicsSince: Snapshot) => sql`
       union all
-      select id, name from pgstream.topics where xid = any(array(
+      select id, name, xid from pgstream.topics where xid = any(array(
         select x from pg_snapshot_xip(${formatSnapshot(topicsSince)}::text::pg_snapshot) x
         where pg_visible_in_snapshot(x, pg_current_snapshot())))`;
 
-const newestEpoch = sql`(select * from pgstream.epochs order by number desc limit 1) e`;
-
-/** Also how far the log has got, whatever the snapshot. */
-export interface LiveNewsColumns extends NewsColumns {
-  /** Of the last id handed out. */
-  readonly last_segment: number;
-  /** Whether every plan that is made from now on has the segment behind it. */
-  readonly next_is_settled: boolean;
-}
-
-/** One row, as {@link LiveNewsColumns}. */
-export const newsRow = (
-  { identify, since, topicsSince }: NewsRequest,
-  inSegments: Fragment,
-): Statement<LiveNewsColumns> => sql`
-  select ${identify ? epochColumns : knownEpochColumns}, ${newsColumns(topicsSince, sql`(${newestXid(since, inSegments)})`)},
-    last.segment as last_segment,
-    exists (select from pgstream.segments s where s.segment = last.segment + 1 and s.settled_at is not null) as next_is_settled
-  from ${newestEpoch}, (select (last_value >> 32)::integer as segment from pgstream.event_ids) last`;
+export const newestEpoch = sql`(select * from pgstream.epochs order by number desc limit 1) e`;
 
 /**
  * How many ticks a window may span. The rows of transactions that ran at the same time lie among each other, so what reads a
@@ -116,8 +88,8 @@ export const newsRow = (
 const ticksAhead = 8;
 
 export const selectLook = (request: LookRequest): Statement<LookColumns> => {
-  const { since, epoch, bound, topicsSince, expectsTick } = request;
-  const newest = expectsTick ? sql`null::text` : sql`(${newestXid(since, aboveBound(bound))})`;
+  const { since, epoch, topicsSince, expectsTick } = request;
+  const newest = expectsTick ? sql`null::text` : sql`(${newestXid(request)})`;
   return sql`
   select
     ${epochColumns}, ${newsColumns(topicsSince, newest)},

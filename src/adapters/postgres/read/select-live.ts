@@ -1,7 +1,8 @@
 //! A window that ends at the statement's own snapshot: what it sees is visible. Page and news are of the same snapshot.
 //!
-//! Planned once, without knowing the values. The planner goes by xid, since a range that is closed at both ends is taken to be
-//! small, and of what is left by `topic_id > 0` a third is: of ids it may think the same. `offset 0` keeps it from walking the
+//! Planned once, without knowing the values, and maybe on a table without statistics: a range that is closed at both ends the
+//! planner takes to be small, be it of ids or of xids. So xids have an end too, and what is true of every event, that it is on some topic, makes
+//! the index of xid and topic look better than the primary key. `offset 0` keeps the planner from walking the
 //! primary key for the sake of the order.
 
 import { formatSnapshot, type Snapshot } from "../../../core/snapshot.ts";
@@ -25,11 +26,11 @@ export interface Segments {
 /** Segments are 2^32 ids wide. */
 export const segmentBits = 32n;
 
+const allTopics = raw(`topic_id between 1 and ${2 ** 31 - 1}`);
+
 // Not parameters but numbers that we made: the planner must see them.
-const mainSegments = ({ main, last }: Segments): Fragment =>
-  raw(`id >= ${main << segmentBits} and id < ${(last + 1n) << segmentBits} and topic_id > 0`);
-// Not bounded from above: xids from a list might then seem more than the ids of a segment.
-const lateSegments = ({ late }: Segments): Fragment => raw(`id >= ${late << segmentBits}`);
+const between = (first: bigint, last: bigint): Fragment =>
+  sql`id >= ${raw(String(first << segmentBits))} and id < ${raw(String((last + 1n) << segmentBits))} and ${allTopics}`;
 
 const greatestXid = String(2n ** 64n - 1n);
 
@@ -39,7 +40,7 @@ const sinceXmax = ({ xmax }: Snapshot) => sql`
 /** Qualified in ORDER BY: the bare name would be the output column, the text. */
 const newestXid = ({ since }: LiveRequest, segments: Segments) => sql`
   select events.xid::text as newest_xid from pgstream.events
-  where ${mainSegments(segments)} and ${sinceXmax(since)} order by events.xid desc limit 1`;
+  where ${between(segments.main, segments.last)} and ${sinceXmax(since)} order by events.xid desc limit 1`;
 
 export const selectLiveNews = (request: LiveRequest, segments: Segments): Statement<LiveNewsColumns> =>
   selectNews(request, newestXid(request, segments));
@@ -58,10 +59,10 @@ export const selectLive = (
   const { since, topicIds } = request;
   const mainPart = sql`
     select ${columns} from pgstream.events
-    where ${mainSegments(segments)} and ${sinceXmax(since)} ${wanted(topicIds)}`;
+    where ${between(segments.main, segments.last)} and ${sinceXmax(since)} ${wanted(topicIds)}`;
   const latePart = sql`
     select ${columns} from pgstream.events
-    where ${lateSegments(segments)} and xid = any(array(
+    where ${between(segments.late, segments.last)} and xid = any(array(
       select x from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
       where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted(topicIds)}`;
   const both = since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;

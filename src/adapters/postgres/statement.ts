@@ -26,3 +26,22 @@ export const prepared =
   <Row>({ text, values }: Statement<Row>) =>
   (connection: Sql) =>
     connection.unsafe<Row[]>(text, values as postgres.ParameterOrJSON<bigint>[], sendOptions);
+
+/** One to be sent many times: those of its values that are functions are got from what it is sent for. */
+export interface Template<Input, Row> extends Statement<Row> {
+  /** Never there: it carries the type. */
+  readonly input?: (input: Input) => void;
+}
+
+/**
+ * For `run` of a client. The text is made once: to make it of twenty parts takes a tenth of the time that its whole round trip
+ * does.
+ */
+export const repeated = <Input, Row>({ text, values }: Template<Input, Row>) => {
+  const valueFor = (input: Input) => (value: unknown) =>
+    typeof value === "function" ? (value as (input: Input) => unknown)(input) : value;
+  return (input: Input) => {
+    const given = values.map(valueFor(input)) as postgres.ParameterOrJSON<bigint>[];
+    return (connection: Sql) => connection.unsafe<Row[]>(text, given, sendOptions);
+  };
+};

@@ -16,11 +16,10 @@
 import { parseSnapshot } from "../../../core/snapshot.ts";
 import type { LiveLog, LiveRequest } from "../../../core/tail/tail-reader.ts";
 import type { PostgresClient } from "../client.ts";
-import { prepared } from "../statement.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { parseNews } from "./live-news.ts";
 import { missing, newsOf, refuseStandby } from "./log.ts";
-import { segmentBits, selectLive, selectLiveNews, type Segments } from "./select-live.ts";
+import { type LiveStatements, makeLiveStatements, segmentBits, type Segments } from "./select-live.ts";
 import { makeWeighing } from "./weighing.ts";
 
 /** As of {@link readingSession}, but planned once. */
@@ -44,26 +43,29 @@ const isSame = (a: Segments, b: Segments): boolean =>
 /** @param pooled whether another server may answer each time, unnoticed, in a session that is not set up */
 export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => {
   const weighing = makeWeighing();
-  /** What the plans of the connection look into. */
-  let planned: Segments | null = null;
+  /** What the plans of the connection look into, and the statements that do. */
+  let planned: { readonly segments: Segments; readonly statements: LiveStatements } | null = null;
   /** The last segment that has been seen in use. */
   let lastSeen = 0n;
 
+  /** A new connection where other segments are to be looked into: plans of no more use are dropped with the old one. */
+  const plan = ({ mainBound, lateBound }: LiveRequest) => {
+    const main = segmentAbove(mainBound);
+    const segments = { late: segmentAbove(lateBound), main, last: lastSeen > main ? lastSeen : main };
+    if (planned !== null && isSame(planned.segments, segments)) return { ...planned, isNew: false };
+    if (planned !== null) client.renew();
+    planned = { segments, statements: makeLiveStatements(segments, weighing) };
+    return { ...planned, isNew: true };
+  };
+
   const ask = async (request: LiveRequest) => {
-    const main = segmentAbove(request.mainBound);
-    const segments = {
-      late: segmentAbove(request.lateBound),
-      main,
-      last: lastSeen > main ? lastSeen : main,
-    };
-    const isAnew = planned === null || !isSame(planned, segments);
-    if (planned !== null && isAnew) client.renew();
-    planned = segments;
+    const { segments, statements, isNew } = plan(request);
     // A new connection may lead to another server.
-    const asked = { ...request, identify: request.identify || isAnew };
-    const read = prepared(selectLive(asked, segments, weighing));
-    const lookAgain = pooled ? prepared(selectLiveNews({ ...asked, identify: true }, segments)) : null;
-    const [[head, ...rows], again] = await client.run(
+    const asked = isNew ? { ...request, identify: true } : request;
+    const read = statements(asked).read(asked);
+    const again = { ...asked, identify: true };
+    const lookAgain = pooled ? statements(again).news(again) : null;
+    const [[head, ...rows], news] = await client.run(
       async (connection) => await Promise.all([read(connection), lookAgain?.(connection)]),
     );
     if (head === undefined || head.about === null) return missing();
@@ -72,7 +74,7 @@ export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => 
     return {
       hadAllSegments: lastSeen <= segments.last,
       current: parseSnapshot(seen.current),
-      news: again?.[0] ?? seen,
+      news: news?.[0] ?? seen,
       rows: rows as readonly EventColumns[],
     };
   };

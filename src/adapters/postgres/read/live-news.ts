@@ -1,10 +1,9 @@
 //! The news of a live read: one row, which travels as one text in front of the events.
 
 import { PgstreamError } from "../../../core/errors.ts";
-import type { LookRequest } from "../../../core/log.ts";
 import { type Fragment, sql, type Statement } from "../statement.ts";
 import { epochColumns, knownEpochColumns } from "./epoch-columns.ts";
-import { newestEpoch, type NewsColumns, newsColumns } from "./select-look.ts";
+import { newestEpoch, type NewsColumns, newsColumns, type SnapshotValues } from "./select-look.ts";
 
 /** Also how far the log has got, whatever the snapshot. */
 export interface LiveNewsColumns extends NewsColumns {
@@ -12,16 +11,19 @@ export interface LiveNewsColumns extends NewsColumns {
   readonly last_segment: number;
 }
 
-export interface LiveNewsRequest extends Pick<LookRequest, "topicsSince"> {
+export interface LiveNewsParts {
   /** Whether to ask the server who it is. */
   readonly identify: boolean;
+  readonly topicsSince: SnapshotValues;
+  /** The statement for the greatest xid of an event, as text. */
+  readonly newestXid: Fragment;
 }
 
-/** @param newestXid a statement for it, as text */
-export const selectNews = (
-  { identify, topicsSince }: LiveNewsRequest,
-  newestXid: Fragment,
-): Statement<LiveNewsColumns> => sql`
+export const selectNews = ({
+  identify,
+  topicsSince,
+  newestXid,
+}: LiveNewsParts): Statement<LiveNewsColumns> => sql`
   select ${identify ? epochColumns : knownEpochColumns}, ${newsColumns(topicsSince, sql`(${newestXid})`)},
     (select (last_value >> 32)::integer from pgstream.event_ids) as last_segment
   from ${newestEpoch}`;

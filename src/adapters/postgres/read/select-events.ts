@@ -10,15 +10,29 @@ import type { Weighing } from "./weighing.ts";
 /** So many, and they are looked up in a hash and not in the index. */
 const hashedFrom = 1_000;
 
-/** As a bare parameter the list would be read anew for every row: text does not become an array while a plan is made. */
-export const wanted = (topicIds: readonly number[] | null) => {
-  if (topicIds === null) return empty;
-  const list = sql`${`{${topicIds.join(",")}}`}::text::integer[]`;
-  return topicIds.length < hashedFrom
-    ? sql`and topic_id = any((select ${list})::integer[])`
-    : // IS TRUE keeps it from becoming a join.
-      sql`and (topic_id in (select unnest(${list}))) is true`;
+export type Wanted = "all" | "few" | "many";
+
+export const howMany = (topicIds: readonly number[] | null): Wanted => {
+  if (topicIds === null) return "all";
+  return topicIds.length < hashedFrom ? "few" : "many";
 };
+
+export const listOf = (topicIds: readonly number[] | null): string => `{${topicIds?.join(",") ?? ""}}`;
+
+/**
+ * As a bare parameter the list would be read anew for every row: text does not become an array while a plan is made.
+ * @param list the topics' numbers, as of {@link listOf}
+ */
+export const onTopics = (many: Wanted, list: unknown) => {
+  if (many === "all") return empty;
+  const numbers = sql`${list}::text::integer[]`;
+  return many === "few"
+    ? sql`and topic_id = any((select ${numbers})::integer[])`
+    : // IS TRUE keeps it from becoming a join.
+      sql`and (topic_id in (select unnest(${numbers}))) is true`;
+};
+
+const wanted = (topicIds: readonly number[] | null) => onTopics(howMany(topicIds), listOf(topicIds));
 
 const greatest = (first: bigint, ...others: readonly (bigint | null)[]): bigint =>
   others.reduce<bigint>((most, it) => (it !== null && it > most ? it : most), first);

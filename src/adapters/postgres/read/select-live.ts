@@ -5,12 +5,12 @@
 //! the index of xid and topic look better than the primary key. `offset 0` keeps the planner from walking the
 //! primary key for the sake of the order.
 
-import { formatSnapshot, type Snapshot } from "../../../core/snapshot.ts";
+import { formatSnapshot } from "../../../core/snapshot.ts";
 import type { LiveRequest } from "../../../core/tail/tail-reader.ts";
-import { type Fragment, raw, sql, type Statement } from "../statement.ts";
+import { type Fragment, raw, repeated, sql, type Template } from "../statement.ts";
 import type { EventColumns } from "./event-columns.ts";
 import { type LiveNewsColumns, newsAsText, selectNews } from "./live-news.ts";
-import { columns, pageFrom, wanted } from "./select-events.ts";
+import { columns, howMany, listOf, onTopics, pageFrom } from "./select-events.ts";
 import type { Weighing } from "./weighing.ts";
 
 /** Where the planner is to look: the others it leaves out for good. */
@@ -32,18 +32,28 @@ const allTopics = raw(`topic_id between 1 and ${2 ** 31 - 1}`);
 const between = (first: bigint, last: bigint): Fragment =>
   sql`id >= ${raw(String(first << segmentBits))} and id < ${raw(String((last + 1n) << segmentBits))} and ${allTopics}`;
 
+// What differs from one read to the next.
+const since = ({ since: { xmax } }: LiveRequest): string => String(xmax);
+const sinceWhole = (request: LiveRequest): string => formatSnapshot(request.since);
+const topicsSince = (request: LiveRequest): string => String(request.topicsSince.xmax);
+const topicsSinceWhole = (request: LiveRequest): string => formatSnapshot(request.topicsSince);
+const topics = ({ topicIds }: LiveRequest): string => listOf(topicIds);
+
 const greatestXid = String(2n ** 64n - 1n);
 
-const sinceXmax = ({ xmax }: Snapshot) => sql`
-  xid >= ${String(xmax)}::text::xid8 and xid <= ${greatestXid}::text::xid8`;
+const fromSince = sql`xid >= ${since}::text::xid8 and xid <= ${greatestXid}::text::xid8`;
 
 /** Qualified in ORDER BY: the bare name would be the output column, the text. */
-const newestXid = ({ since }: LiveRequest, segments: Segments) => sql`
+const selectNewestXid = ({ main, last }: Segments) => sql`
   select events.xid::text as newest_xid from pgstream.events
-  where ${between(segments.main, segments.last)} and ${sinceXmax(since)} order by events.xid desc limit 1`;
+  where ${between(main, last)} and ${fromSince} order by events.xid desc limit 1`;
 
-export const selectLiveNews = (request: LiveRequest, segments: Segments): Statement<LiveNewsColumns> =>
-  selectNews(request, newestXid(request, segments));
+const selectLiveNews = (request: LiveRequest, segments: Segments): Template<LiveRequest, LiveNewsColumns> =>
+  selectNews({
+    identify: request.identify,
+    topicsSince: { xmax: topicsSince, whole: request.topicsSince.xip.length === 0 ? null : topicsSinceWhole },
+    newestXid: selectNewestXid(segments),
+  });
 
 /** The first one is no event: it tells the news, as text. Then row by row as a page. */
 export interface LiveColumns extends Omit<EventColumns, "id" | "about"> {
@@ -51,23 +61,52 @@ export interface LiveColumns extends Omit<EventColumns, "id" | "about"> {
   readonly about: string | null;
 }
 
-export const selectLive = (
+const selectLive = (
   request: LiveRequest,
   segments: Segments,
   weighing: Weighing,
-): Statement<LiveColumns> => {
-  const { since, topicIds } = request;
+): Template<LiveRequest, LiveColumns> => {
+  const { main, late, last } = segments;
+  const wanted = onTopics(howMany(request.topicIds), topics);
   const mainPart = sql`
-    select ${columns} from pgstream.events
-    where ${between(segments.main, segments.last)} and ${sinceXmax(since)} ${wanted(topicIds)}`;
+    select ${columns} from pgstream.events where ${between(main, last)} and ${fromSince} ${wanted}`;
   const latePart = sql`
     select ${columns} from pgstream.events
-    where ${between(segments.late, segments.last)} and xid = any(array(
-      select x from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
-      where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted(topicIds)}`;
-  const both = since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;
+    where ${between(late, last)} and xid = any(array(
+      select x from pg_snapshot_xip(${sinceWhole}::text::pg_snapshot) x
+      where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted}`;
+  const both = request.since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;
   return sql`
     select null as id, (${newsAsText(selectLiveNews(request, segments))}) as about, null as data
     union all
     select * from (${pageFrom(sql`${both} offset 0`, request, weighing)}) page`;
+};
+
+/** Requests for which it is the same have the same text. */
+const shapeOf = (request: LiveRequest, weighing: Weighing): string =>
+  [
+    request.identify,
+    request.since.xip.length === 0,
+    request.topicsSince.xip.length === 0,
+    howMany(request.topicIds),
+    weighing.isNeeded(),
+    request.eventsMax,
+    request.bytesMax,
+  ].join(" ");
+
+export type LiveStatements = ReturnType<typeof makeLiveStatements>;
+
+/** The statements that look into these segments. */
+export const makeLiveStatements = (segments: Segments, weighing: Weighing) => {
+  const make = (request: LiveRequest) => ({
+    read: repeated(selectLive(request, segments, weighing)),
+    news: repeated(selectLiveNews(request, segments)),
+  });
+  const made = new Map<string, ReturnType<typeof make>>();
+  return (request: LiveRequest): ReturnType<typeof make> => {
+    const shape = shapeOf(request, weighing);
+    const statements = made.get(shape) ?? make(request);
+    made.set(shape, statements);
+    return statements;
+  };
 };

@@ -63,20 +63,32 @@ const newestXid = ({ since, bound }: LookRequest) => sql`
 export const selectNewestXid = (request: LookRequest): Statement<{ newest_xid: string }> =>
   newestXid(request);
 
-export const newsColumns = (topicsSince: Snapshot, newest: Fragment) => sql`
+/** A snapshot as values of a statement. */
+export interface SnapshotValues {
+  readonly xmax: unknown;
+  /** All of it; null when nothing was running. */
+  readonly whole: unknown;
+}
+
+const valuesOf = (snapshot: Snapshot): SnapshotValues => ({
+  xmax: String(snapshot.xmax),
+  whole: snapshot.xip.length === 0 ? null : formatSnapshot(snapshot),
+});
+
+export const newsColumns = (topicsSince: SnapshotValues, newest: Fragment) => sql`
     pg_current_snapshot()::text as current,
     ${newest} as newest_xid,
     coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0)::text as purge,
     (select json_agg(json_build_object('id', t.id, 'name', t.name, 'xid', t.xid::text))::text from (
-      select id, name, xid from pgstream.topics where xid >= ${String(topicsSince.xmax)}::text::xid8
-      ${topicsSince.xip.length === 0 ? empty : lateTopics(topicsSince)}
+      select id, name, xid from pgstream.topics where xid >= ${topicsSince.xmax}::text::xid8
+      ${topicsSince.whole === null ? empty : lateTopics(topicsSince.whole)}
     ) t) as topics`;
 
 /** Of those that were running, only the ones that have committed: hundreds may run, and none has made a topic. */
-const lateTopics = (topicsSince: Snapshot) => sql`
+const lateTopics = (topicsSince: unknown) => sql`
       union all
       select id, name, xid from pgstream.topics where xid = any(array(
-        select x from pg_snapshot_xip(${formatSnapshot(topicsSince)}::text::pg_snapshot) x
+        select x from pg_snapshot_xip(${topicsSince}::text::pg_snapshot) x
         where pg_visible_in_snapshot(x, pg_current_snapshot())))`;
 
 export const newestEpoch = sql`(select * from pgstream.epochs order by number desc limit 1) e`;
@@ -92,7 +104,7 @@ export const selectLook = (request: LookRequest): Statement<LookColumns> => {
   const newest = expectsTick ? sql`null::text` : sql`(${newestXid(request)})`;
   return sql`
   select
-    ${epochColumns}, ${newsColumns(topicsSince, newest)},
+    ${epochColumns}, ${newsColumns(valuesOf(topicsSince), newest)},
     tick.snapshot as tick,
     tick.top_id as tick_top,
     ${boundColumns}

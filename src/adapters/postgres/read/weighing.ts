@@ -14,6 +14,8 @@ export interface PageLimits {
 export interface Weighing {
   /** Whether the row `page`, of rows in the order of their ids, is in front of the cut. */
   readonly fits: (limits: PageLimits) => Fragment;
+  /** Whether each row is weighed: as long as it is the same, so is what `fits` answers. */
+  readonly isNeeded: () => boolean;
   /** Takes in what came: it decides how the next page is cut. */
   readonly learn: (page: Page, limits: PageLimits) => void;
 }
@@ -45,6 +47,7 @@ export const makeWeighing = (): Weighing => {
   let smallOnes = smallOnesMin;
   const isNeeded = (): boolean => smallOnes < smallOnesMin;
   return {
+    isNeeded,
     fits: (limits) => (isNeeded() ? weighed(limits) : small(limits)),
     learn: ({ rows, more }, limits) => {
       if (!isNeeded()) {

@@ -28,29 +28,29 @@ export interface SubscriptionTracker extends SubscriptionEvents {
 }
 
 export const makeSubscriptionStatus = (): SubscriptionTracker => {
-  let status: SubscriptionStatus = {
+  let status: Omit<SubscriptionStatus, "cursor"> = {
     state: "starting",
     reason: null,
     handledEvents: 0,
     lastId: null,
     lagMs: null,
-    cursor: null,
     gap: null,
   };
+  let handled: { readonly cursor: string } | null = null;
   const become = (change: Partial<SubscriptionStatus>): void => {
     status = { ...status, reason: null, ...change };
   };
   return {
-    get: () => status,
+    get: () => ({ ...status, cursor: handled?.cursor ?? null }),
     onLive: () => become({ state: "live" }),
-    onBatch: (events, cursor) => {
+    onBatch: (events, context) => {
+      handled = context;
       const last = events.at(-1);
       become({
         state: "reading",
         handledEvents: status.handledEvents + events.length,
         lastId: last?.id ?? status.lastId,
         lagMs: last === undefined ? status.lagMs : Math.max(0, Date.now() - last.createdAt.getTime()),
-        cursor,
       });
     },
     onRetry: (error) => become({ state: "retrying", reason: messageOf(error) }),

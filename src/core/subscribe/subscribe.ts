@@ -73,7 +73,7 @@ export interface SubscribePorts {
 export interface SubscriptionEvents {
   /** Nothing is left to read, for now. */
   readonly onLive: () => void;
-  readonly onBatch: (events: readonly Event[], cursor: string) => void;
+  readonly onBatch: (events: readonly Event[], context: Pick<HandleContext, "cursor">) => void;
   /** Something failed and is tried again. */
   readonly onRetry: (error: unknown) => void;
   readonly onGap: (gap: readonly TopicGap[]) => void;
@@ -86,14 +86,26 @@ export interface Subscription {
   readonly events: SubscriptionEvents;
 }
 
+/** The cursor is encoded when first asked for, so that nobody waits for it before the events: mostly it is stored after them. */
+const contextOf = (after: Cursor, signal: AbortSignal): HandleContext => {
+  let cursor: string | null = null;
+  return {
+    get cursor() {
+      cursor ??= encodeCursor(after);
+      return cursor;
+    },
+    signal,
+  };
+};
+
 /** Hands a batch to the handler until it is done. Gives up after `handlerRetriesMax`, or when told to stop. */
 const deliver = async (batch: Batch, subscription: Subscription, signal: AbortSignal): Promise<boolean> => {
   const { handler, options, ports, events } = subscription;
-  const cursor = encodeCursor(batch.cursor);
+  const context = contextOf(batch.cursor, signal);
   for (let attempt = 0, failures = 0; !signal.aborted; attempt += 1) {
     try {
-      await handler.handle(batch.events, { cursor, signal });
-      events.onBatch(batch.events, cursor);
+      await handler.handle(batch.events, context);
+      events.onBatch(batch.events, context);
       return true;
     } catch (cause) {
       if (hasCode(cause, "lease_lost")) throw cause;

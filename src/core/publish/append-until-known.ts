@@ -9,7 +9,7 @@ import { backoffMs, type Backoff } from "../backoff.ts";
 import { hasCode, isRetryable, messageOf, PgstreamError } from "../errors.ts";
 import type { EncodedEvent } from "../event.ts";
 import type { Clock, Logger } from "../ports.ts";
-import { unlessAborted } from "../unless-aborted.ts";
+import { makeUnlessAborted, type UnlessAborted } from "../unless-aborted.ts";
 
 /** Mirrors the grant of pgstream_producer: EXECUTE on publish_batch. */
 export interface EventAppender {
@@ -72,6 +72,7 @@ class NumberingSender implements Sender {
   readonly #ports: SenderPorts;
   readonly #backoff: Backoff;
   readonly #stopped: AbortSignal;
+  readonly #unlessStopped: UnlessAborted;
   #publisher: string;
   #number = 1n;
   #retrying: string | null = null;
@@ -82,6 +83,7 @@ class NumberingSender implements Sender {
     this.#ports = ports;
     this.#backoff = backoff;
     this.#stopped = stopped;
+    this.#unlessStopped = makeUnlessAborted(stopped, notPublished);
     this.#publisher = ports.newId();
   }
 
@@ -117,7 +119,7 @@ class NumberingSender implements Sender {
     if (this.#stopped.aborted) throw notPublished();
     try {
       const batch = { publisher: this.#publisher, number: this.#number, events };
-      const ids = await unlessAborted(appender.append(batch), this.#stopped, notPublished);
+      const ids = await this.#unlessStopped(appender.append(batch));
       this.#number += 1n;
       this.#inDoubt = false;
       return ids;

@@ -10,8 +10,12 @@
 //! sees them. They change with a roll of the log; the connection is then renewed, and old plans go with it.
 //!
 //! The other way round, a snapshot may see events of a later segment than the plan has. So the news say how far the ids
-//! have got, and what goes further than the plan is read again. The plan has what its text names: a segment is named only when its
-//! ids have been seen in use, and every backend knew of it before.
+//! have got, and what goes further than the plan is
+//! read again. A plan has what its text names: a segment is named when its ids are in use or about to be, and every backend knew
+//! of it before.
+//!
+//! Who the server is, it is asked once a session: that cannot change while one lasts. So the news say which session they are from, and
+//! one that has not been asked yet is.
 
 import { parseSnapshot } from "../../../core/snapshot.ts";
 import type { LiveLog, LiveRequest } from "../../../core/tail/tail-reader.ts";
@@ -47,47 +51,53 @@ export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => 
   let planned: { readonly segments: Segments; readonly statements: LiveStatements } | null = null;
   /** The last segment that has been seen in use. */
   let lastSeen = 0n;
+  /** The session that has told which server it is on. */
+  let identified: string | null = null;
 
-  /** A new connection where other segments are to be looked into: plans of no more use are dropped with the old one. */
   const plan = ({ mainBound, lateBound }: LiveRequest) => {
     const main = segmentAbove(mainBound);
     const segments = { late: segmentAbove(lateBound), main, last: lastSeen > main ? lastSeen : main };
-    if (planned !== null && isSame(planned.segments, segments)) return { ...planned, isNew: false };
+    if (planned !== null && isSame(planned.segments, segments)) return planned;
     if (planned !== null) client.renew();
     planned = { segments, statements: makeLiveStatements(segments, weighing) };
-    return { ...planned, isNew: true };
+    return planned;
   };
 
   const ask = async (request: LiveRequest) => {
-    const { segments, statements, isNew } = plan(request);
-    // A new connection may lead to another server.
-    const asked = isNew ? { ...request, identify: true } : request;
-    const read = statements(asked).read(asked);
-    const again = { ...asked, identify: true };
+    const { segments, statements } = plan(request);
+    const read = statements(request).read(request);
+    const again = { ...request, identify: true };
     const lookAgain = pooled ? statements(again).news(again) : null;
     const [[head, ...rows], news] = await client.run(
       async (connection) => await Promise.all([read(connection), lookAgain?.(connection)]),
     );
     if (head === undefined || head.about === null) return missing();
     const seen = parseNews(head.about);
+    if (request.identify) identified = seen.session;
     lastSeen = BigInt(seen.last_segment);
     return {
-      hadAllSegments: lastSeen <= segments.last,
-      current: parseSnapshot(seen.current),
+      seen,
       news: news?.[0] ?? seen,
       rows: rows as readonly EventColumns[],
+      hadAllSegments: lastSeen <= segments.last,
+      // By the driver, too, a connection is renewed, where one was lost.
+      isIdentified: pooled || seen.session === identified,
     };
   };
 
   return {
     read: async (request: LiveRequest) => {
-      for (;;) {
-        const { hadAllSegments, current, news, rows } = await ask(request);
-        if (!hadAllSegments) continue;
-        refuseStandby(news.standby);
+      for (let identify = request.identify; ;) {
+        const { seen, news, rows, hadAllSegments, isIdentified } = await ask({ ...request, identify });
+        refuseStandby(seen.standby || news.standby);
+        if (!isIdentified || !hadAllSegments) {
+          // For other segments it will be another connection.
+          identify = true;
+          continue;
+        }
         const page = pageOf(rows, request.eventsMax);
         weighing.learn(page, request);
-        return { page, current, news: newsOf(news) };
+        return { page, current: parseSnapshot(seen.current), news: newsOf(news) };
       }
     },
   };

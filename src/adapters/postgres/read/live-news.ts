@@ -5,10 +5,12 @@ import { type Fragment, sql, type Statement } from "../statement.ts";
 import { epochColumns, knownEpochColumns } from "./epoch-columns.ts";
 import { newestEpoch, type NewsColumns, newsColumns, type SnapshotValues } from "./select-look.ts";
 
-/** Also how far the log has got, whatever the snapshot. */
+/** Also how far the log has got, whatever the snapshot, and who says so. */
 export interface LiveNewsColumns extends NewsColumns {
   /** Of the last id handed out. */
   readonly last_segment: number;
+  /** Another one on each connection. */
+  readonly session: string;
 }
 
 export interface LiveNewsParts {
@@ -25,13 +27,14 @@ export const selectNews = ({
   newestXid,
 }: LiveNewsParts): Statement<LiveNewsColumns> => sql`
   select ${identify ? epochColumns : knownEpochColumns}, ${newsColumns(topicsSince, sql`(${newestXid})`)},
-    (select (last_value >> 32)::integer from pgstream.event_ids) as last_segment
+    (select (last_value >> 32)::integer from pgstream.event_ids) as last_segment,
+    concat(pg_backend_pid(), ' ', pg_postmaster_start_time()) as session
   from ${newestEpoch}`;
 
 /** The row as text. No value holds what joins them, and as JSON it would take a third of the whole read. */
 export const newsAsText = (news: Fragment) => sql`
   select concat_ws(chr(30), n.standby, n.number, n.id, n.first_id, n.snapshot, coalesce(n.running, false), n.current,
-    coalesce(n.newest_xid, ''), n.purge, coalesce(n.topics, ''), n.last_segment) from (${news}) n`;
+    coalesce(n.newest_xid, ''), n.purge, coalesce(n.topics, ''), n.last_segment, n.session) from (${news}) n`;
 
 const separator = "\u001E";
 
@@ -56,5 +59,6 @@ export const parseNews = (text: string): LiveNewsColumns => {
     purge: at(8),
     topics: orNull(at(9)),
     last_segment: Number(at(10)),
+    session: at(11),
   };
 };

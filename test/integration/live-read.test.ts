@@ -6,9 +6,9 @@ import { describe, expect, test } from "bun:test";
 import { openClient } from "../../src/adapters/postgres/client.ts";
 import { liveSession, makeLiveLog } from "../../src/adapters/postgres/read/live-log.ts";
 import { makeLog } from "../../src/adapters/postgres/read/log.ts";
-import type { Epoch } from "../../src/core/log.ts";
 import { sees } from "../../src/core/snapshot.ts";
-import type { LiveRead, LiveRequest } from "../../src/core/tail/tail-reader.ts";
+import type { LiveRead } from "../../src/core/tail/tail-reader.ts";
+import { requestFrom } from "../support/live-request.ts";
 import { targetOf } from "../support/log-database.ts";
 import { openBench, openTransaction } from "../support/purging.ts";
 import { openReadBench, publish, roll } from "../support/read-bench.ts";
@@ -20,18 +20,6 @@ interface Circumstances {
   readonly isolation: string;
   readonly pooled: boolean;
 }
-
-const requestFrom = (epoch: Epoch): LiveRequest => ({
-  since: epoch.snapshot,
-  epoch,
-  mainBound: epoch.firstId - 1n,
-  lateBound: epoch.firstId - 1n,
-  topicIds: null,
-  topicsSince: epoch.snapshot,
-  identify: false,
-  eventsMax: 100,
-  bytesMax: 2 ** 20,
-});
 
 /** Reads while a segment is emptied: the read has begun, and then the purge is announced and the segment emptied. */
 const readAcrossPurge = async ({ earlierReads, isolation, pooled }: Circumstances): Promise<LiveRead> => {

@@ -7,7 +7,7 @@ import { openClient, type PostgresClient } from "../../src/adapters/postgres/cli
 import { liveSession, makeLiveLog } from "../../src/adapters/postgres/read/live-log.ts";
 import type { Epoch } from "../../src/core/log.ts";
 import { makeSnapshot, parseSnapshot, type Snapshot } from "../../src/core/snapshot.ts";
-import type { LiveRequest } from "../../src/core/tail/tail-reader.ts";
+import { requestFrom } from "../support/live-request.ts";
 import { becomeAnotherServer, targetOf } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";
 import {
@@ -19,19 +19,6 @@ import {
   takeXid,
 } from "../support/read-bench.ts";
 import { openHands } from "../support/sessions.ts";
-
-const requestFrom = (epoch: Epoch, change: Partial<LiveRequest> = {}): LiveRequest => ({
-  since: epoch.snapshot,
-  epoch,
-  mainBound: epoch.firstId - 1n,
-  lateBound: epoch.firstId - 1n,
-  topicIds: null,
-  topicsSince: epoch.snapshot,
-  identify: false,
-  eventsMax: 100,
-  bytesMax: 2 ** 20,
-  ...change,
-});
 
 const openLive = (bench: ReadBench): PostgresClient =>
   openClient(targetOf(bench.url), { name: "live", deadlineMs: 20_000, session: liveSession });

@@ -5,10 +5,8 @@ import type { EncodedEvent } from "../../../core/event.ts";
 import type { Logger } from "../../../core/ports.ts";
 import type { EventAppender } from "../../../core/publish/append-until-known.ts";
 import type { PostgresClient, Sql } from "../client.ts";
+import { separator } from "../joined-text.ts";
 import { notify } from "./hints.ts";
-
-/** Joins the values of a column; JSON never contains it, and names may not. */
-const separator = "\u001E";
 
 type Column = "data" | "key" | "type" | "headers" | "idempotencyKey";
 

@@ -3,6 +3,7 @@
 
 import type { EventRow } from "../../../core/event.ts";
 import type { Page } from "../../../core/log.ts";
+import { orNull, separator } from "../joined-text.ts";
 import { makeMomentReader } from "../moment.ts";
 import { sql } from "../statement.ts";
 import type { PageLimits, Weighing } from "./weighing.ts";
@@ -25,11 +26,7 @@ export const eventColumns = (weighing: Weighing, limits: PageLimits) => sql`
     case when page.headers is null then null when ${weighing.fits(limits)} then page.headers end) as about,
   case when ${weighing.fits(limits)} then page.data end as data`;
 
-const separator = "\u001E";
-
 const momentOf = makeMomentReader();
-
-const orNull = (text: string | undefined): string | null => (text === undefined || text === "" ? null : text);
 
 const rowOf = (id: bigint, about: string, data: string): EventRow => {
   const values = about.split(separator);

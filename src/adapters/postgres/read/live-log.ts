@@ -10,12 +10,11 @@
 //! sees them. They change with a roll of the log; the connection is then renewed, and old plans go with it.
 //!
 //! The other way round, a snapshot may see events of a later segment than the plan has. So the news say how far the ids
-//! have got, and what goes further than the plan is
-//! read again. A plan has what its text names: a segment is named when its ids are in use or about to be, and every backend knew
-//! of it before.
+//! have got, and what goes further than the plan is read again. A plan has what its text names: a segment is named when its
+//! ids are in use or about to be, and every backend knew of it before.
 //!
-//! Who the server is, it is asked once a session: that cannot change while one lasts. So the news say which session they are from, and
-//! one that has not been asked yet is.
+//! Who the server is, it is asked once a session: that cannot change while one lasts. So the news say which session they are
+//! from, and one that has not been asked yet is.
 
 import { parseSnapshot } from "../../../core/snapshot.ts";
 import type { LiveLog, LiveRequest } from "../../../core/tail/tail-reader.ts";

@@ -1,6 +1,7 @@
 //! The news of a live read: one row, which travels as one text in front of the events.
 
 import { PgstreamError } from "../../../core/errors.ts";
+import { orNull, separator } from "../joined-text.ts";
 import { type Fragment, sql, type Statement } from "../statement.ts";
 import { epochColumns, knownEpochColumns } from "./epoch-columns.ts";
 import { newestEpoch, type NewsColumns, newsColumns, type SnapshotValues } from "./select-look.ts";
@@ -35,10 +36,6 @@ export const selectNews = ({
 export const newsAsText = (news: Fragment) => sql`
   select concat_ws(chr(30), n.standby, n.number, n.id, n.first_id, n.snapshot, coalesce(n.running, false), n.current,
     coalesce(n.newest_xid, ''), n.purge, coalesce(n.topics, ''), n.last_segment, n.session) from (${news}) n`;
-
-const separator = "\u001E";
-
-const orNull = (text: string): string | null => (text === "" ? null : text);
 
 export const parseNews = (text: string): LiveNewsColumns => {
   const values = text.split(separator);

@@ -51,24 +51,52 @@ language sql set search_path = pg_catalog, pg_temp as $$
   select ((last_value + is_called::integer) >> 32)::integer from pgstream.event_ids
 $$;
 
+-- Whether everybody who may have begun to look up the partitions of events before this call has ended: who looks them up has a
+-- lock on events, and keeps it to the end of its transaction. Waits for them, but not for long. A prepared transaction looks
+-- nothing up any more: it has no pid.
+create function pgstream.outlast_lookers() returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  patience_ends timestamptz := clock_timestamp() + interval '50 ms';
+  lookers text[];
+begin
+  loop
+    select array_agg(l.virtualtransaction) into lookers
+      from pg_locks l
+      where l.database = (select d.oid from pg_database d where d.datname = current_database())
+        and l.relation = 'pgstream.events'::regclass and l.granted and l.pid <> pg_backend_pid()
+        and (lookers is null or l.virtualtransaction = any (lookers));
+    if lookers is null or clock_timestamp() > patience_ends then
+      return lookers is null;
+    end if;
+    perform pg_sleep(0.002);
+  end loop;
+end $$;
+
 -- Attaches what must be there in advance: the segment after the current one, and the next epoch's first. Answers
 -- how many it attached. Never waits long for a lock: everybody who publishes would wait behind it.
 --
 -- A backend that was looking up the partitions of events just while one was attached can go on without it, for as long as
--- nothing changes about events: it then finds no partition for the ids of that segment. (20 publishers, a roll every 100
--- ms: 10 to 30 refused in 20 s.) So what an earlier transaction attached is settled by a change that changes nothing
--- but makes everybody look again. ONLY: the segments themselves need no lock for it.
+-- nothing changes about events: it then finds no partition for the ids of that segment, and a reader no events. (20 publishers,
+-- a roll every 100 ms: 10 to 30 refused in 20 s.) So what an earlier transaction attached is settled, once nobody is left who was
+-- looking, by a change that changes nothing but makes everybody look again. ONLY: the segments themselves need no
+-- lock for it. Nobody looks for a minute: an open transaction that only keeps its lock does not stop the log from rolling.
 create function pgstream.prepare_segments() returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
+  nobody_looks boolean;
   current integer;
   number integer;
   attached integer := 0;
 begin
   perform pg_advisory_xact_lock(1885827956, 3);
-  update pgstream.segments set settled_at = clock_timestamp() where settled_at is null and attached_at < now();
-  if found then
-    alter table only pgstream.events alter column key set statistics -1;
+  if exists (select from pgstream.segments where settled_at is null and attached_at < now()) then
+    nobody_looks := pgstream.outlast_lookers();
+    update pgstream.segments set settled_at = clock_timestamp()
+      where settled_at is null and attached_at < now() and (nobody_looks or attached_at < now() - interval '1 minute');
+    if found then
+      alter table only pgstream.events alter column key set statistics -1;
+    end if;
   end if;
   current := pgstream.current_segment();
   for number in

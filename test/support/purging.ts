@@ -9,6 +9,7 @@ import type { Purging } from "../../src/core/purge/purge-port.ts";
 import { purgeOnce, type PurgeOptions, type PurgeRound } from "../../src/core/purge/purge.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { createLogDatabase, openTestClient } from "./log-database.ts";
+import { prepareSegments } from "./read-bench.ts";
 
 export const hourMs = 3_600_000;
 export const dayMs = 24 * hourMs;
@@ -96,9 +97,7 @@ export const openBench = async (): Promise<Bench> => {
         set attached_at = attached_at - ${time}::text::interval, opened_at = opened_at - ${time}::text::interval`;
     },
     roll: async () => {
-      // Attached by the first, settled by the second.
-      await purging.prepareSegments();
-      await purging.prepareSegments();
+      await prepareSegments(sql);
       await purging.rollSegment({ ageMsMax: 0, bytesMax: 0 });
       await purging.prepareSegments();
     },

@@ -65,10 +65,20 @@ export const takeXid = async (session: Session): Promise<bigint> => {
   return BigInt(row?.xid ?? 0);
 };
 
-/** Moves on to the next segment, which `prepare` has attached, and which a second one settles. */
+/**
+ * Attaches the next segment and settles it. Whoever keeps a lock on events in an open transaction would stop that for a minute,
+ * which passes at once here.
+ */
+export const prepareSegments = async (session: Session): Promise<void> => {
+  await session`select pgstream.prepare_segments()`;
+  await session`select pgstream.prepare_segments()`;
+  await session`update pgstream.segments set attached_at = attached_at - interval '2 minutes' where settled_at is null`;
+  await session`select pgstream.prepare_segments()`;
+};
+
+/** Moves on to the next segment. */
 export const roll = async (session: Session): Promise<void> => {
-  await session`select pgstream.prepare_segments()`;
-  await session`select pgstream.prepare_segments()`;
+  await prepareSegments(session);
   const [row] = await session<{ rolled: boolean }[]>`select pgstream.roll_segment('0 s', 0) as rolled`;
   if (row?.rolled !== true) throw new Error("the log did not roll");
 };

@@ -150,3 +150,36 @@ test("a catch-up goes eight ticks at a time, so that no window is long however f
   expect(await (await bench.reader({ log })).read()).toHaveLength(1_830);
   expect(sizes).toEqual([800, 800, 200, 30]);
 });
+
+test("the last id that was handed out is never one that was not, however many are drawn meanwhile", async () => {
+  const looks = 200_000;
+  await a.unsafe(`
+    create function public.draw(count integer) returns void language plpgsql as $$
+    begin
+      for n in 1..count loop
+        perform nextval('pgstream.event_ids');
+      end loop;
+    end $$;
+    -- How often an id was told that had not been handed out a moment later.
+    create function public.look(count integer) returns integer language plpgsql as $$
+    declare
+      told bigint;
+      ahead integer := 0;
+    begin
+      for n in 1..count loop
+        told := pgstream.last_id();
+        if told > pg_sequence_last_value('pgstream.event_ids') then
+          ahead := ahead + 1;
+        end if;
+      end loop;
+      return ahead;
+    end $$`);
+  const over = new AbortController();
+  const drawing = [b, bench.session()].map(async (session) => {
+    while (!over.signal.aborted) await session`select public.draw(10000)`;
+  });
+  const [row] = await a<{ ahead: number }[]>`select public.look(${looks}::integer) as ahead`;
+  over.abort();
+  await Promise.all(drawing);
+  expect(row?.ahead).toBe(0);
+}, 60_000);

@@ -99,8 +99,8 @@ begin
   end loop;
 end $$;
 
--- Announces that a segment is about to be emptied; answers the purge's id and how many events it is about. Repeated, it
--- answers the same.
+-- Announces that a segment is about to be emptied; answers the purge's id and how many events it is about, nothing when something
+-- newer has come into it. Repeated, it answers the same.
 create function pgstream.announce_segment_purge(number integer, floor pg_snapshot, out purge bigint, out events bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
@@ -124,6 +124,12 @@ begin
     return;
   end if;
   select * into own from pgstream.epochs e where e.number = pgstream.epoch_of(announce_segment_purge.number);
+  -- Who still writes into the segment has events in it that nobody sees yet: a subscription that begins above the segment meanwhile
+  -- would pass them over. Readers are not stopped by this lock.
+  execute format('lock table pgstream.%I in share mode', 'events_' || number);
+  if own.number = (select max(e.number) from pgstream.epochs e) and not pgstream.segment_is_within(number, floor) then
+    return;
+  end if;
   select coalesce(sum(c.events), 0), max(c.last_xid::text::bigint) into events, last_xid from unnest(counts) c;
   -- As low as the segment allows: what starts at the floor would not be shown events of later segments below it.
   if last_xid is null then

@@ -326,8 +326,8 @@ describe("a purge that overtakes a page", () => {
     const emptying = await openTransaction(log.url);
     let committed: Promise<void> = Promise.resolve();
     const purge = async (): Promise<void> => {
-      const { id } = await log.purging.announceSegmentPurge(expired);
-      await emptying.sql`select pgstream.empty_segment(${String(id)}::bigint)`;
+      const announced = await log.purging.announceSegmentPurge(expired);
+      await emptying.sql`select pgstream.empty_segment(${String(announced?.id)}::bigint)`;
       const isPageWaiting = async (): Promise<boolean> => {
         const rows = await log.sql`
           select from pg_locks
@@ -351,8 +351,8 @@ describe("a purge that overtakes a page", () => {
     const purge = async (): Promise<void> => {
       await client.run((sql) => sql`begin isolation level repeatable read`);
       await client.run((sql) => sql`select pg_current_snapshot()::text`);
-      const { id } = await log.purging.announceSegmentPurge(expired);
-      expect(await log.purging.emptySegment(id)).toBe(true);
+      const announced = await log.purging.announceSegmentPurge(expired);
+      expect(await log.purging.emptySegment(announced?.id ?? 0n)).toBe(true);
     };
     const release = async (): Promise<void> => void (await client.run((sql) => sql`commit`));
     const reader = await openReader(interrupt(makeLog(client), purge, release));

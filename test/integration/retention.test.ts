@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import { makePurging } from "../../src/adapters/postgres/purge/purge-log.ts";
 import { openTestClient, readAll, readerFromStart } from "../support/log-database.ts";
-import { dayMs, openBench, openTransaction } from "../support/purging.ts";
+import { type Bench, dayMs, openBench, openTransaction } from "../support/purging.ts";
 
 const retentionMs = 7 * dayMs;
 const counted = { counted: true };
@@ -51,7 +51,7 @@ describe("a segment", () => {
     expect(await log.round()).toMatchObject({ segmentsEmptied: 2, eventsPurged: 2n });
   });
 
-  test("with an event of a transaction that is still open is not emptied, and the event is not lost", async () => {
+  test("with an event of a transaction that is still open is not announced, and nobody passes the event over", async () => {
     await using log = await openBench();
     const before = await log.publish("courses", 2);
     const open = await openTransaction(log.url);
@@ -59,23 +59,57 @@ describe("a segment", () => {
     const lateId = BigInt(late?.id ?? 0);
     await log.roll();
     await log.pass("8 days");
-    // Everything visible has expired, so it is announced; but it is locked by whoever wrote into it.
+    // Everything visible has expired; but somebody who wrote into it has not ended.
     expect(await log.round()).toMatchObject({
       segmentsEmptied: 0,
-      failures: [{ step: "empty segment 0", retryable: true }],
+      failures: [{ step: "announce the purge of segment 0", retryable: true }],
     });
-    await open.end("commit");
-    expect(await log.ids()).toEqual([...before, lateId]);
-    // What came in is newer than the floor: the announcement is taken back.
-    expect(await log.round()).toMatchObject({ segmentsEmptied: 0, failures: [] });
-    expect(await log.ids()).toEqual([...before, lateId]);
     expect(await log.sql`select from pgstream.purges`).toHaveLength(0);
+    await open.end("commit");
     const reader = await readerFromStart(log.client, { onGap: () => {} });
     expect(await readAll(reader)).toEqual([...before, lateId]);
+    // What came in is newer than any position that is old enough.
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 0, failures: [] });
+    expect(await log.ids()).toEqual([...before, lateId]);
 
     await log.publish("courses");
     await log.pass("8 days");
     expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 3n, failures: [] });
+  });
+
+  const insertInto = async ({ sql }: Bench, id: bigint): Promise<void> => {
+    await sql`
+      insert into pgstream.events (xid, id, created_at, topic_id, data)
+      select pg_current_xact_id(), ${String(id)}::bigint, now(), t.id, '{}' from pgstream.topics t`;
+  };
+
+  test("with an event that comes between the search and the announcement is not announced", async () => {
+    await using log = await openBench();
+    await log.publish("courses");
+    await log.roll();
+    await log.publish("courses");
+    await log.pass("8 days");
+    const [expired] = await log.purging.expiredSegments(retentionMs, counted);
+    if (expired === undefined) throw new Error("nothing has expired");
+    await insertInto(log, 2n);
+    expect(await log.purging.announceSegmentPurge(expired)).toBeNull();
+    expect(await log.sql`select from pgstream.purges`).toHaveLength(0);
+  });
+
+  test("with an event that comes after the announcement is not emptied, and the announcement is taken back", async () => {
+    await using log = await openBench();
+    await log.publish("courses");
+    await log.roll();
+    await log.publish("courses");
+    await log.pass("8 days");
+    const [expired] = await log.purging.expiredSegments(retentionMs, counted);
+    if (expired === undefined) throw new Error("nothing has expired");
+    expect(await log.purging.announceSegmentPurge(expired)).toMatchObject({ events: 1n });
+    // Its id was drawn before the log moved on, and it took so long to write it.
+    await insertInto(log, 2n);
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 0, failures: [] });
+    expect(await log.ids()).toHaveLength(3);
+    expect(await log.sql`select from pgstream.purges`).toHaveLength(0);
   });
 
   test("is given up on when a reader holds it, publishers go on meanwhile, and the next round empties it", async () => {

@@ -49,6 +49,8 @@ export interface FakeLog {
   readonly rolls?: boolean;
   /** What a call fails with, as many times as there are; by name, or name and argument. */
   readonly failures?: Readonly<Record<string, readonly Error[]>>;
+  /** Segments that are not announced, for something newer came into them. */
+  readonly newerEvents?: readonly number[];
   /** Segments whose announcement is taken back. */
   readonly lateEvents?: readonly number[];
   readonly onCall?: (call: string) => void;
@@ -75,7 +77,9 @@ export const makeFakeLog = (log: FakeLog = {}) => {
     expiredSegments: async () =>
       await call("expired segments", () => (log.segments ?? []).map(expiredSegment)),
     announceSegmentPurge: async ({ segment }) =>
-      await call(`announce segment ${segment}`, () => ({ id: BigInt(segment), events: 3n })),
+      await call(`announce segment ${segment}`, () =>
+        (log.newerEvents ?? []).includes(segment) ? null : { id: BigInt(segment), events: 3n },
+      ),
     emptySegment: async (purge) =>
       await call(`empty ${purge}`, () => !(log.lateEvents ?? []).includes(Number(purge))),
     expiredTopics: async () => await call("expired topics", () => (log.topics ?? []).map(expiredTopic)),

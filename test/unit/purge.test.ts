@@ -119,11 +119,13 @@ describe("segments are emptied in order", () => {
     expect(calls).toContain("expired topics");
   });
 
-  test("and none after one that something newer came into", async () => {
-    const { round, calls } = await purge({ segments: [4, 5], lateEvents: [4] });
-    expect(calls).not.toContain("announce segment 5");
-    expect(round).toMatchObject({ segmentsEmptied: 0, eventsPurged: 0n, failures: [] });
-  });
+  for (const when of ["newerEvents", "lateEvents"] as const) {
+    test(`and none after one that something newer came into (${when})`, async () => {
+      const { round, calls } = await purge({ segments: [4, 5], [when]: [4] });
+      expect(calls).not.toContain("announce segment 5");
+      expect(round).toMatchObject({ segmentsEmptied: 0, eventsPurged: 0n, failures: [] });
+    });
+  }
 
   test("and none while an announced one is left over", async () => {
     const { calls } = await purge({

@@ -60,7 +60,8 @@ export interface Purging {
     retentionMs: number,
     options: { readonly counted: boolean },
   ) => Promise<readonly ExpiredSegment[]>;
-  readonly announceSegmentPurge: (expired: ExpiredSegment) => Promise<AnnouncedPurge>;
+  /** Null: something newer came into the segment. */
+  readonly announceSegmentPurge: (expired: ExpiredSegment) => Promise<AnnouncedPurge | null>;
   /** False: something newer came into the segment, and the announcement was taken back. */
   readonly emptySegment: (purge: bigint) => Promise<boolean>;
   readonly expiredTopics: (retentionMs: number) => Promise<readonly ExpiredTopic[]>;

@@ -114,15 +114,13 @@ const slowSteps = (client: PostgresClient) => ({
     return rows.map(segmentOf);
   },
 
-  announceSegmentPurge: async ({ segment, floor }: ExpiredSegment): Promise<AnnouncedPurge> => {
+  announceSegmentPurge: async ({ segment, floor }: ExpiredSegment) => {
     const [row] = await client.run(
       (sql) => sql<AnnouncedColumns[]>`
         select purge, events from pgstream.announce_segment_purge(${segment}::integer, ${floor}::text::pg_snapshot)`,
       purgeDeadlineMs,
     );
-    const announced = announcedOf(row);
-    if (announced === null) throw new TypeError("announcing the purge of a segment answered nothing");
-    return announced;
+    return announcedOf(row);
   },
 
   expiredTopics: async (retentionMs: number) => {

@@ -134,7 +134,7 @@ create table pgstream.idempotency_keys (
   key text not null,
   digest bytea not null,
   event_id bigint,
-  at timestamptz not null default now(),
+  at timestamptz not null default clock_timestamp(),
   primary key (topic_id, key)
 ) with (fillfactor = 50);
 create index idempotency_keys_at on pgstream.idempotency_keys using brin (at) with (autosummarize = on);

@@ -33,7 +33,12 @@ begin
     (number, system_identifier, timeline, database_oid, events_oid, first_id, snapshot, carried)
   values
     (newest.number + 1, server.system_identifier, server.timeline, server.database_oid, server.events_oid,
-     target::bigint << 32, pgstream.snapshot_below(now_visible, own), pgstream.prepared_xids());
+     target::bigint << 32, pgstream.snapshot_below(now_visible, own), pgstream.prepared_xids())
+  on conflict (number) do nothing;
+  if not found then
+    raise serialization_failure using message =
+      'an epoch was opened after this transaction took its snapshot: repeat the transaction';
+  end if;
   update pgstream.segments set opened_at = clock_timestamp() where segment = target;
   if next_id < target::bigint << 32 then
     perform setval('pgstream.event_ids', target::bigint << 32, false);
@@ -97,7 +102,10 @@ begin
       select u.*, min(u.n) over (partition by u.topic_id, u.key) as first_n
       from unnest(topic_ids, keys, digests) with ordinality u(topic_id, key, digest, n)
     ) c
-    left join pgstream.idempotency_keys k on k.topic_id = c.topic_id and k.key = c.key;
+    -- In a transaction with an older snapshot a key that was forgotten meanwhile is still seen, beside the one just claimed.
+    left join lateral (
+      select * from pgstream.idempotency_keys k where k.topic_id = c.topic_id and k.key = c.key order by k.at desc limit 1
+    ) k on true;
     exit when missing = 0; -- else one expired between the two statements
   end loop;
   if conflicting is not null then

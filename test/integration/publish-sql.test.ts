@@ -332,6 +332,25 @@ describe("a caller's transaction", () => {
   });
 });
 
+test("a key that was forgotten after the caller's snapshot is new, and the other events keep their ids", async () => {
+  const { bench, a, b } = await setup();
+  await using _ = bench;
+  const keyed = { data: "1", idempotencyKey: "old" };
+  const batch = { topics: ["t", "t"], data: ["1", "2"], idempotencyKeys: ["old", "new"] };
+  await publishDraft(b, keyed);
+  for (const level of ["repeatable read", "serializable"]) {
+    await a.unsafe(`begin isolation level ${level}`);
+    await a`select count(*) from pgstream.idempotency_keys`;
+    await b`delete from pgstream.idempotency_keys`;
+    // Both rows of the key are in its snapshot, the one that is gone and its own: to settle that one is a conflict.
+    expect(await stateOf(publishColumns(a, batch))).toBe("40001");
+    await a`rollback`;
+    await publishDraft(b, keyed);
+  }
+  const [known = 0n, fresh = 0n] = await publishColumns(a, batch);
+  expect((await storedIds(a)).slice(-2)).toEqual([known, fresh]);
+});
+
 test("JSON keeps its bytes: numbers beyond 2^53, the order of names, names given twice, spaces", async () => {
   const { bench, a } = await setup();
   await using _ = bench;

@@ -98,11 +98,11 @@ class NumberingSender implements Sender {
         if (ids !== null) return ids;
       }
     } catch (error) {
-      const isCertain = !this.#inDoubt || hasCode(error, ...refusals);
+      const wasInDoubt = this.#inDoubt;
       this.#inDoubt = false;
-      if (isCertain) throw error;
-      this.#renew();
-      throw unknownOutcome(error);
+      // An attempt that is still on its way must not be taken for the next batch.
+      if (wasInDoubt) this.#renew();
+      throw wasInDoubt && !hasCode(error, ...refusals) ? unknownOutcome(error) : error;
     } finally {
       this.#retrying = null;
     }

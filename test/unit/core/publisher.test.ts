@@ -215,6 +215,21 @@ describe("a refusal after an outcome that is unknown", () => {
     expect(await doubtful).toBe("publish_unknown");
   });
 
+  const unwanted = new PgstreamError("unknown_topic", "no such topic");
+
+  test("of the events themselves is told, and an attempt that comes through after it is not taken for the next batch", async () => {
+    const { appender, publisher, clock } = setup();
+    appender.next("lose request", unwanted);
+    const refused = outcomeOf(publisher.publish(event("first")));
+    await clock.pass(100);
+    expect(await refused).toBe("unknown_topic");
+    const [first] = appender.calls;
+    if (first === undefined) throw new Error("nothing was sent");
+    await appender.append(first);
+    expect(await publisher.publish(event("second"))).toBe(2n);
+    expect(appender.committed.map((it) => it.data)).toEqual(['"first"', '"second"']);
+  });
+
   test("never answers the next events with the ids of the doubtful ones", async () => {
     const { appender, publisher, clock } = setup();
     appender.next("lose answer", denied);

@@ -1,11 +1,13 @@
 //! Reads the log for all members of the tail, window after window.
 //!
 //! Live, a window is everything from where it stands to now: page and news come in one round trip. When that is more than
-//! a page, it goes on page by page, as whoever reads alone does, until it is near the present again.
+//! a page, it goes on page by page, as whoever reads alone does, until it is near the present again. So it does when new
+//! topics keep coming: a live read cannot have asked for those that its own snapshot is the first to show, and what it
+//! brought is then thrown away. Whoever reads page by page fixes where the window ends first, and asks for the topics up to there.
 
 import { type Cursor, sameRest } from "../cursor.ts";
 import { gapOf } from "../gap.ts";
-import type { Bounds, Epoch, Log, News, Page } from "../log.ts";
+import type { Bounds, Epoch, Log, News, NewTopic, Page } from "../log.ts";
 import type { Clock } from "../ports.ts";
 import { makePages, type Pages } from "../read/pages.ts";
 import { makeWantedTopics, nameRows, type WantedTopics } from "../read/wanted-topics.ts";
@@ -58,13 +60,23 @@ export type TailStep = TailWindow | "again" | "nothing" | "odd";
 
 /** How long it goes on with the same bounds: they follow the log from segment to segment. */
 const boundsMs = 10_000;
+/** How many live reads in a row are asked again for new topics. */
+const outgrownMax = 2;
+
+const wantsSame = (a: TopicFilter, b: TopicFilter): boolean =>
+  (a.all && b.all) || new Set(a.patterns).symmetricDifference(new Set(b.patterns)).size === 0;
 
 export class TailReader {
   readonly #ports: TailReaderPorts;
   readonly #options: TailReaderOptions;
   readonly #epoch: Epoch;
-  readonly #filter: TopicFilter;
-  readonly #topics: WantedTopics;
+  #filter: TopicFilter;
+  #topics: WantedTopics;
+  /** The newest news, and all topics up to them: another filter finds its own among these. */
+  #news: News | null = null;
+  readonly #found: NewTopic[] = [];
+  /** How many live reads in a row found topics that they had not asked for. */
+  #outgrown = 0;
   /** A new object for each place. */
   #at: Cursor;
   /** Of a place it has been at: weaker than those of where it stands, and good enough to leave out segments. */
@@ -95,6 +107,15 @@ export class TailReader {
     return this.#pages !== null;
   }
 
+  /** Goes on with another filter. Only at rest, and not during a read: the pages of one window are of one filter. */
+  want(filter: TopicFilter): void {
+    if (wantsSame(filter, this.#filter)) return;
+    this.#filter = filter;
+    this.#topics = makeWantedTopics(filter);
+    if (this.#news !== null) this.#topics.learn({ ...this.#news, topics: this.#found });
+    this.#pages = null;
+  }
+
   async read(): Promise<TailStep> {
     return this.#pages === null ? await this.#readLive() : await this.#readPage(this.#pages);
   }
@@ -105,20 +126,33 @@ export class TailReader {
     const { page, current, news } = await this.#request(at.seen);
     const isSame = news.epoch.isRunning && news.epoch.newest.id === this.#epoch.id;
     if (!isSame || !covers(current, at.seen)) return "odd";
-    if (page.more) {
-      const options = { ...this.#options, filter: this.#filter, epoch: this.#epoch };
-      this.#pages = makePages(this.#ports.log, at, options);
-      return "again";
-    }
-    this.#topics.learn(news);
+    if (page.more) return await this.#readFirstPage();
+    this.#learn(news);
     // The page was not asked for topics that are new.
-    if (this.#topics.ids()?.length !== wanted) return "again";
+    if (this.#topics.ids()?.length !== wanted) {
+      this.#outgrown += 1;
+      return this.#outgrown > outgrownMax ? await this.#readFirstPage() : "again";
+    }
+    this.#outgrown = 0;
     if (news.purge > at.purge && (await this.#removedSomething(at))) return "odd";
     const seen = crashSafe(current, at.seen, news.newestXid);
     const end: Cursor = { ...at, purge: news.purge, seen };
     if (sameRest(end, at) && end.purge === at.purge) return "nothing";
     this.#at = end;
     return { start: at, end, events: nameRows(page, this.#topics) };
+  }
+
+  #learn(news: News): void {
+    this.#topics.learn(news);
+    this.#news = news;
+    for (const topic of news.topics) this.#found.push(topic);
+  }
+
+  /** At once: were it to be asked again, it might be asked for another filter each time, and come to no page. */
+  async #readFirstPage(): Promise<TailStep> {
+    const options = { ...this.#options, filter: this.#filter, epoch: this.#epoch };
+    this.#pages = makePages(this.#ports.log, this.#at, options);
+    return await this.#readPage(this.#pages);
   }
 
   async #readPage(pages: Pages): Promise<TailStep> {

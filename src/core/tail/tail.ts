@@ -8,11 +8,14 @@
 //!
 //! A window is for those who were members before it was asked for: it was asked for with their topics. Whoever joined
 //! meanwhile gets a mark: a window without events that starts and ends where this one ends.
+//!
+//! Between windows it forgets what only those wanted who have gone. In the middle of one it must not: those who stay are
+//! handed all of a window's pages, so all of them are asked for with the same topics.
 
 import type { Cursor } from "../cursor.ts";
 import { messageOf } from "../errors.ts";
 import type { Logger } from "../ports.ts";
-import type { TopicFilter } from "../topic.ts";
+import { parseTopicPatterns, type TopicFilter } from "../topic.ts";
 import type { WakeupFlag } from "../wakeup-flag.ts";
 import { type Membership, type TailMember, TailQueue, type TailWindow } from "./tail-queue.ts";
 import { TailReader, type TailReaderOptions, type TailReaderPorts } from "./tail-reader.ts";
@@ -41,21 +44,16 @@ export interface TailOptions extends TailReaderOptions {
 /** With nobody in it, it waits to be joined. */
 const unusedWaitMs = 60_000;
 
-const anyOf = (filters: readonly TopicFilter[]): TopicFilter => ({
-  patterns: [...new Set(filters.flatMap(({ patterns }) => patterns))],
-  all: filters.some(({ all }) => all),
-  matches: (name) => filters.some((filter) => filter.matches(name)),
-});
-
-const isWithin = (part: TopicFilter, whole: TopicFilter): boolean =>
-  part.patterns.every((pattern) => whole.patterns.includes(pattern));
+/** Made of their patterns, not of the filters: as deep as one, however many there are. */
+const anyOf = (filters: readonly TopicFilter[]): TopicFilter =>
+  filters.find(({ all }) => all) ??
+  parseTopicPatterns([...new Set(filters.flatMap(({ patterns }) => patterns))]);
 
 const markAt = (place: Cursor): TailWindow => ({ start: place, end: place, events: [] });
 
-/** What it reads, of which epoch and of which topics. */
+/** What it reads, and of which epoch. */
 interface Reading {
   readonly epoch: string;
-  readonly filter: TopicFilter;
   readonly reader: TailReader;
 }
 
@@ -79,7 +77,7 @@ export class SharedTail implements Tail {
     const { clock, wakeups } = this.#ports;
     if (clock.now() < this.#closedUntil) return null;
     // The first one in decides where it starts.
-    const reading = this.#reading ?? this.#read(member, member.filter, member.cursor);
+    const reading = this.#reading ?? this.#read(member);
     const at = reading.reader.at();
     if (reading.epoch !== member.epoch.id || at.purge > member.cursor.purge) return null;
     // In the middle of a window there is no place to go to.
@@ -118,12 +116,8 @@ export class SharedTail implements Tail {
     this.#disband();
   }
 
-  #read({ epoch }: TailMember, filter: TopicFilter, at: Cursor): Reading {
-    return {
-      epoch: epoch.id,
-      filter,
-      reader: new TailReader(this.#ports, this.#options, { epoch, filter, at }),
-    };
+  #read({ epoch, filter, cursor: at }: TailMember): Reading {
+    return { epoch: epoch.id, reader: new TailReader(this.#ports, this.#options, { epoch, filter, at }) };
   }
 
   #leave(queue: TailQueue): void {
@@ -138,13 +132,9 @@ export class SharedTail implements Tail {
    * several pages: that one was looked for before, and the hint of what came meanwhile has been cleared since.
    */
   async #advance(): Promise<boolean> {
-    const [first] = this.#members;
-    if (this.#reading === null || first === undefined) return false;
-    if (this.#reading.reader.at().window === null) {
-      this.#audience = new Set(this.#members);
-      this.#widen(first);
-    }
+    if (this.#reading === null || this.#members.size === 0) return false;
     const { reader } = this.#reading;
+    if (reader.at().window === null) this.#gather(reader);
     // Where more is known to be there, one page is read ahead.
     const wasBehind = reader.isBehind();
     const plenty = wasBehind ? 2 : 1;
@@ -160,13 +150,11 @@ export class SharedTail implements Tail {
     return wasBehind || reader.isBehind();
   }
 
-  /** Reads what newcomers want, too, from the next window on. */
-  #widen({ member }: TailQueue): void {
-    if (this.#reading === null) return;
-    const { reader, filter } = this.#reading;
-    const wanted = [...this.#members].map((it) => it.member.filter);
-    if (wanted.every((it) => isWithin(it, filter))) return;
-    this.#reading = this.#read(member, anyOf([filter, ...wanted]), reader.at());
+  /** From the next window on it reads for those who are present: what they want, and nothing else. */
+  #gather(reader: TailReader): void {
+    if (this.#members.symmetricDifference(this.#audience).size === 0) return;
+    this.#audience = new Set(this.#members);
+    reader.want(anyOf([...this.#members].map(({ member }) => member.filter)));
   }
 
   #hand(window: TailWindow): void {

@@ -88,7 +88,12 @@ const runHistory = async (seed: number, tally: Tally): Promise<void> => {
   const start = await earliest(database);
   // Puts members out all the time, now and then, or never.
   await using tail = openTail(database, { lagEventsMax: random.pick([8, 20, 1_000]) });
-  const audiences = [">", ">", "a", "b", "new1"].map((pattern) => new Audience(pattern, start));
+  // Where nobody wants all, the topics that it asks for come and go with its members.
+  const patterns = random.pick([
+    [">", ">", "a", "b", "new1"],
+    ["a", "a", "b", "new1", "new2"],
+  ]);
+  const audiences = patterns.map((pattern) => new Audience(pattern, start));
   // The tail's reads may stay on their way for many steps.
   let arrival = Promise.withResolvers<void>();
   const arrive = (): void => {

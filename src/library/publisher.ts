@@ -1,6 +1,6 @@
 //! A publisher for any application: `await using stream = openPublisher({ database: url })`, then `stream.publish(…)`.
 
-import { openClient, type PostgresClient } from "../adapters/postgres/client.ts";
+import { openClient, type PostgresClient, readCommitted } from "../adapters/postgres/client.ts";
 import { makeEventAppender } from "../adapters/postgres/publish/append-events.ts";
 import { makeTicker } from "../adapters/postgres/publish/hints.ts";
 import { PgstreamError } from "../core/errors.ts";
@@ -53,7 +53,7 @@ export const openPublisher = (options: OpenPublisherOptions): Publisher & AsyncD
       name,
       deadlineMs,
       ownConnection: options.pooled !== true,
-      session: { statement_timeout: serverTimeout(deadlineMs) },
+      session: { ...readCommitted, statement_timeout: serverTimeout(deadlineMs) },
     });
   const first = open();
   const others = Array.from(

@@ -2,7 +2,7 @@
 //! stand by. Takes two connections.
 
 import { openSchedule } from "../adapters/croner/schedule.ts";
-import { openClient } from "../adapters/postgres/client.ts";
+import { openClient, readCommitted } from "../adapters/postgres/client.ts";
 import { makePurging, purgeDeadlineMs } from "../adapters/postgres/purge/purge-log.ts";
 import type { Config } from "../config/config.ts";
 import { databaseFor } from "../config/database-target.ts";
@@ -59,9 +59,10 @@ const work = async (
   const { config, clock, logger } = context;
   const target = databaseFor(config.database.targets, "purger");
   const options = optionsOf(config);
-  const session = { statement_timeout: String(purgeDeadlineMs) };
-  await using client = openClient(target, { name: "purger", deadlineMs: statementTimeoutMs, session });
-  await using ticker = openClient(target, { name: "purger ticks", deadlineMs: statementTimeoutMs });
+  const deadlineMs = statementTimeoutMs;
+  const session = { ...readCommitted, statement_timeout: String(purgeDeadlineMs) };
+  await using client = openClient(target, { name: "purger", deadlineMs, session });
+  await using ticker = openClient(target, { name: "purger ticks", deadlineMs, session: readCommitted });
   const isReady = await waitForDatabase(client, context, signal, (reason) => {
     progress.obstacle = reason;
   });

@@ -134,23 +134,30 @@ describe("the role, as a process", () => {
     return { child, ending, says };
   };
 
-  test("rolls, ticks and purges by itself, and ends at SIGTERM with success", async () => {
-    await using sql = connect(server.url());
-    const { child, ending, says } = start({
-      DATABASE_URL: server.url(),
-      PURGE_SCHEDULE: "* * * * * *",
-      RETENTION: "1s",
-      SEGMENT_INTERVAL: "1s",
-    });
-    await says("the role runs");
-    await sql`select pgstream.publish('courses', '{}')`;
-    await says("segment emptied");
-    child.kill("SIGTERM");
-    const { exitCode, errors } = await ending();
-    expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "" });
-    expect(await sql`select count(*)::integer as left from pgstream.events`).toMatchObject([{ left: 0 }]);
-    expect(await sql`select from pgstream.ticks`).not.toHaveLength(0);
-  }, 30_000);
+  test.each(["read committed", "serializable"])(
+    "rolls, ticks and purges by itself where the database prefers %s, and ends at SIGTERM with success",
+    async (isolation) => {
+      await using sql = connect(server.url());
+      await sql.unsafe(`alter database postgres set default_transaction_isolation to '${isolation}'`);
+      await sql`truncate pgstream.ticks`;
+      const { child, ending, says } = start({
+        DATABASE_URL: server.url(),
+        PURGE_SCHEDULE: "* * * * * *",
+        RETENTION: "1s",
+        SEGMENT_INTERVAL: "1s",
+      });
+      await says("the role runs");
+      await sql`select pgstream.publish('courses', '{}')`;
+      await says("segment emptied");
+      child.kill("SIGTERM");
+      const { exitCode, errors } = await ending();
+      expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "" });
+      expect(await sql`select count(*)::integer as left from pgstream.events`).toMatchObject([{ left: 0 }]);
+      expect(await sql`select from pgstream.ticks`).not.toHaveLength(0);
+      await sql`alter database postgres reset default_transaction_isolation`;
+    },
+    30_000,
+  );
 
   test("with --dry-run says what would go, changes nothing, and ends with success", async () => {
     await using sql = connect(server.url());

@@ -46,6 +46,12 @@ export interface PostgresClient extends AsyncDisposable {
   readonly end: (withinMs?: number) => Promise<void>;
 }
 
+/**
+ * For a session whose statements must each see what was committed before it, whatever the database or the role prefers. Not
+ * through a pooler.
+ */
+export const readCommitted = { default_transaction_isolation: "read committed" } as const;
+
 const connectTimeoutSeconds = 5;
 const endTimeoutMs = 2_000;
 

@@ -31,7 +31,7 @@ export interface LookRequest {
   readonly topicsSince: Snapshot;
   /**
    * Whether a tick will be ahead of `since`, most likely: then the newest event is not asked for, which is to be looked
-   * for in all segments behind the bound. A second statement asks for it where it is wanted after all.
+   * for in all segments behind the bound. A second look asks for it where it is wanted after all.
    */
   readonly expectsTick: boolean;
 }
@@ -112,6 +112,8 @@ export interface Page {
 export interface WindowEnd {
   readonly late: bigint | null;
   readonly main: bigint | null;
+  /** How many of the late part were left when it was asked. */
+  readonly lateEvents: number;
 }
 
 /** What one purge removed of one topic. */

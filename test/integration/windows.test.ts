@@ -3,40 +3,16 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { selectNextPage } from "../../src/adapters/postgres/read/select-events.ts";
-import { makeWeighing } from "../../src/adapters/postgres/read/weighing.ts";
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
-import type { PageRequest, WindowEnd } from "../../src/core/log.ts";
-import { emptySnapshot } from "../../src/core/snapshot.ts";
+import type { PageRequest } from "../../src/core/log.ts";
 import { parseTopicPatterns } from "../../src/core/topic.ts";
-import { costOf } from "../support/explain.ts";
 import { sequenceShortCut } from "../support/fault/planted.ts";
-import { openReadBench, publish, publishMany, type ReadBench, takeXid } from "../support/read-bench.ts";
+import { openReadBench, publish, publishMany, takeXid } from "../support/read-bench.ts";
 
 /** A bench with sessions a, b and c. */
 const setup = async () => {
   const bench = await openReadBench();
   return { bench, a: bench.session(), b: bench.session(), c: bench.session() };
-};
-
-/** A request for the window from the beginning of the epoch to now. */
-const everything = async ({ log }: ReadBench): Promise<PageRequest> => {
-  const { newest } = await log.epoch();
-  const since = newest.snapshot;
-  const request = { since, epoch: newest, bound: 0n, topicsSince: emptySnapshot, expectsTick: false };
-  const { current } = await log.look(request);
-  return {
-    since,
-    until: current,
-    after: 0n,
-    late: [],
-    lateBound: 0n,
-    top: null,
-    mainBound: 0n,
-    topicIds: null,
-    eventsMax: 500,
-    bytesMax: 2 ** 24,
-  };
 };
 
 describe("what commits late is not lost", () => {
@@ -255,57 +231,6 @@ describe("a reader that stopped in the middle of a window", () => {
     const resumed = await bench.reader({ stored: reader.cursor(), batchEventsMax: 3, pageEventsMax: 3 });
     expect(await resumed.read()).toEqual([...late.slice(4), ...main]);
   });
-});
-
-describe("pages", () => {
-  test("of one transaction of 50,000 events are read by the primary key, none of them anew, statistics or not", async () => {
-    const { bench, a } = await setup();
-    await using _ = bench;
-    await publishMany(a, 50_000);
-    const reader = await bench.reader({ pageEventsMax: 500, batchEventsMax: 500 });
-    const ids = await reader.read();
-    expect(ids).toHaveLength(50_000);
-    expect(new Set(ids).size).toBe(50_000);
-
-    const request = { ...(await everything(bench)), after: 25_000n };
-    const end = await bench.log.windowEnd(request);
-    expect(end).toEqual({ late: null, main: 50_000n });
-    for (const statistics of ["without", "with"]) {
-      if (statistics === "with") await a`analyze pgstream.events`;
-      const next = await costOf(bench.client, selectNextPage(request, end, makeWeighing()));
-      expect(next.indexes).toEqual(["events_0_pkey"]);
-      expect(next.rows).toBe(500);
-    }
-  }, 30_000);
-
-  test("between late commits and the main part do not walk through all that happened while a transaction was open", async () => {
-    const { bench, a, b } = await setup();
-    await using _ = bench;
-    await a`begin`;
-    const late = await publishMany(a, 5);
-    const meanwhile = await publishMany(b, 40_000);
-    await b`select pgstream.tick()`;
-    const reader = await bench.reader();
-    expect(await reader.read()).toEqual(meanwhile);
-    await a`commit`;
-    const main = await publishMany(b, 5);
-    const requests: [PageRequest, WindowEnd][] = [];
-    const log = {
-      ...bench.log,
-      nextPage: async (request: PageRequest, end: WindowEnd) => {
-        requests.push([request, end]);
-        return await bench.log.nextPage(request, end);
-      },
-    };
-    const resumed = await bench.reader({ stored: reader.cursor(), log, pageEventsMax: 3 });
-    expect(await resumed.read()).toEqual([...late, ...main]);
-    expect(requests.length).toBeGreaterThan(2);
-    for (const [request, end] of requests) {
-      expect((await costOf(bench.client, selectNextPage(request, end, makeWeighing()))).rows).toBeLessThan(
-        20,
-      );
-    }
-  }, 30_000);
 });
 
 describe("topics", () => {

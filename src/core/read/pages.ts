@@ -108,14 +108,13 @@ class WindowPages implements Pages {
     return await this.#fetchPage(this.#front.window.until);
   }
 
-  /** What the look behind the last page said of the next window. */
+  /** The way to where it is to stop, or what the look behind the last page said of the next window. */
   #knownEdge(): WindowEdge | null {
     const look = this.#unused;
     const { seen } = this.#front;
     this.#unused = null;
-    if (look === null) return null;
-    if (this.#target === null) return windowEdge(look, seen);
-    return equals(this.#target, seen) ? null : { until: this.#target, top: null };
+    if (this.#target !== null) return equals(this.#target, seen) ? null : { until: this.#target, top: null };
+    return look === null ? null : windowEdge(look, seen);
   }
 
   /** Looks for a window; null when there is none, and a page without events when only a purge was news. */
@@ -181,7 +180,7 @@ class WindowPages implements Pages {
     const top = this.#windowTop;
     if (top === null || !this.#isDense) return null;
     const { lateBound } = this.#requestFor(until);
-    return top - lateBound <= spanMax ? { late: null, main: top } : null;
+    return top - lateBound <= spanMax ? { late: null, main: top, lateEvents: 0 } : null;
   }
 
   #learnDensity({ top, mainBound }: PageRequest, { rows, more }: Page): void {

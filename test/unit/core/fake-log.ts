@@ -277,6 +277,7 @@ const logOf = (database: FakeDatabase): Log => ({
     return {
       late: rows.findLast((row) => request.late.includes(row.xid))?.id ?? null,
       main: rows.findLast((row) => !request.late.includes(row.xid))?.id ?? null,
+      lateEvents: rows.filter((row) => request.late.includes(row.xid)).length,
     };
   },
   nextPage: async (request, end) => {

@@ -157,6 +157,26 @@ test("a reader sent elsewhere while a page is on its way forgets that page", asy
   expect(await drain(reader)).toEqual(ids);
 });
 
+test("a reader sent to a place gets there, also when it is told of a gap on the way", async () => {
+  const database = makeFakeLog();
+  const start = await earliest(database);
+  const gaps: unknown[] = [];
+  const reader = readerFrom(database, start, { onGap: (gap) => gaps.push(gap) });
+  const ids = Array.from({ length: 4 }, () => database.publish("a"));
+  const { cursor: target } = (await readerFrom(database, start, { batchEventsMax: 9 }).next()) ?? {
+    cursor: start,
+  };
+  await reader.goTo(start, target.seen);
+  // Between the look for the way and the one behind the page.
+  database.before = (call) => {
+    if (call !== "firstPage") return;
+    database.before = () => {};
+    database.purge("a", 3n);
+  };
+  expect(await drain(reader)).toEqual(ids.slice(3));
+  expect(gaps).toHaveLength(1);
+});
+
 test("one event heavier than a page comes all the same, alone", async () => {
   const database = makeFakeLog();
   for (let n = 0; n < 3; n += 1) database.publish("a", "x".repeat(500));

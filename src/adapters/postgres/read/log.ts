@@ -190,7 +190,7 @@ export const makeLog = (client: PostgresClient): Log => {
 
     windowEnd: async (request) => {
       const [row] = await client.run(prepared(selectWindowEnd(request)));
-      return row ?? { late: null, main: null };
+      return row ?? { late: null, main: null, lateEvents: 0 };
     },
 
     nextPage: async (request, end) => await pageBy(request, selectNextPage(request, end, weighing)),

@@ -41,10 +41,12 @@ const upTo = (top: bigint | null) => (top === null ? empty : sql`and id <= ${top
 
 export const columns = sql`id, topic_id, created_at, key, type, headers, data`;
 
+const xidsOf = (xids: readonly bigint[]) => sql`${`{${xids.join(",")}}`}::text::xid8[]`;
+
 /** The part of a window that were running before: late commits. */
 const lateByXid = ({ after, late, lateBound, top, topicIds }: PageRequest) => sql`
   select ${columns} from pgstream.events
-  where id > ${greatest(after, lateBound)} ${upTo(top)} and xid = any(${`{${late.join(",")}}`}::text::xid8[]) ${wanted(topicIds)}`;
+  where id > ${greatest(after, lateBound)} ${upTo(top)} and xid = any(${xidsOf(late)}) ${wanted(topicIds)}`;
 
 /** The rest of it. */
 const mainByXid = ({ since, until, after, mainBound, top, topicIds }: PageRequest) => sql`
@@ -69,10 +71,15 @@ export const selectFirstPage = (request: PageRequest, weighing: Weighing): State
   pageFrom(windowByXid(request), request, weighing);
 
 /** `offset 0` keeps the planner from looking for the greatest id by walking backwards from the end of the log. */
-export const selectWindowEnd = (request: PageRequest): Statement<WindowEnd> => sql`
-  select
-    ${request.late.length === 0 ? sql`null::bigint` : sql`(select max(w.id) from (${lateByXid(request)} offset 0) w)`} as late,
-    (select max(w.id) from (${mainByXid(request)} offset 0) w) as main`;
+export const selectWindowEnd = (request: PageRequest): Statement<WindowEnd> => {
+  const late =
+    request.late.length === 0
+      ? sql`select null::bigint as id, 0 as events`
+      : sql`select max(w.id) as id, count(*)::integer as events from (${lateByXid(request)} offset 0) w`;
+  return sql`
+  select late.id as late, late.events as "lateEvents", (select max(w.id) from (${mainByXid(request)} offset 0) w) as main
+  from (${late}) late`;
+};
 
 /** Only functions of xid, no range: the planner then walks the primary key, and no page reads the window anew. */
 const windowById = (request: PageRequest, after: bigint, end: bigint | null) => sql`
@@ -82,14 +89,35 @@ const windowById = (request: PageRequest, after: bigint, end: bigint | null) => 
     and not pg_visible_in_snapshot(xid, ${formatSnapshot(request.since)}::text::pg_snapshot)
     ${wanted(request.topicIds)}`;
 
+/** So many ids are walked through, whatever lies there. */
+const walkMax = 200_000n;
+/** More of them only where late events are at least one in so many. */
+const walkSparseness = 4n;
+
+/** Late commits lie anywhere among what happened since their transaction began, which may be the whole log. */
+const isWalk = (from: bigint, to: bigint, events: number): boolean => {
+  const span = to - from;
+  return span <= walkMax || span <= walkSparseness * BigInt(events);
+};
+
 /**
  * Two stretches of ids: up to where the late commits end, and from where the main part begins. What lies between them may
- * be all that happened while a transaction was open, and is not walked through.
+ * be all that happened while a transaction was open, and is not walked through. Where that lies between the late commits
+ * themselves, each page finds what is left of them by xid.
  */
-export const selectNextPage = (request: PageRequest, end: WindowEnd, weighing: Weighing) => {
-  const { after, mainBound } = request;
-  const main = windowById(request, greatest(after, mainBound, end.late), end.main);
-  const late = windowById(request, after, end.late);
-  const rows = end.late !== null && end.late > after ? sql`${late} union all ${main}` : main;
-  return pageFrom(rows, request, weighing);
+const restOfWindow = (request: PageRequest, end: WindowEnd): Fragment => {
+  const { after, lateBound, mainBound } = request;
+  if (end.late === null || end.late <= after) {
+    return windowById(request, greatest(after, mainBound, end.late), end.main);
+  }
+  const from = greatest(after, lateBound);
+  if (isWalk(from, end.late, end.lateEvents)) {
+    const main = windowById(request, greatest(after, mainBound, end.late), end.main);
+    return sql`${windowById(request, from, end.late)} union all ${main}`;
+  }
+  return sql`${lateByXid(request)} union all
+    ${windowById(request, greatest(after, mainBound), end.main)} and xid <> all (${xidsOf(request.late)})`;
 };
+
+export const selectNextPage = (request: PageRequest, end: WindowEnd, weighing: Weighing) =>
+  pageFrom(restOfWindow(request, end), request, weighing);

@@ -63,7 +63,7 @@ const openTail = ({ target, listens, deadlineMs, clock, logger }: TailOptions): 
   const wakeups = makeWakeupFlag(clock);
   const listeners = new Set<() => void>([wakeups.raise]);
   const tail = new SharedTail(
-    { log: makeLog(reading), live: makeLiveLog(client, !listens), wakeups, clock, logger },
+    { log: makeLog(reading, !listens), live: makeLiveLog(client, !listens), wakeups, clock, logger },
     limits,
   );
   const onHint = (): void => {

@@ -131,7 +131,7 @@ export const openSubscription = (
   const status = makeSubscriptionStatus();
   const shared = takeTail({ target, listens, deadlineMs, clock, logger }, flag.raise);
   const ports: SubscribePorts = {
-    log: makeLog(client),
+    log: makeLog(client, !listens),
     tail: shared.tail,
     wakeups: flag,
     clock,

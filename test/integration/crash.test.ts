@@ -6,6 +6,7 @@ import { expect, test } from "bun:test";
 import postgres from "postgres";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
+import type { PostgresClient } from "../../src/adapters/postgres/client.ts";
 import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import type { Cursor } from "../../src/core/cursor.ts";
 import { makeReader, type Reader } from "../../src/core/read/reader.ts";
@@ -36,6 +37,20 @@ const latestXid = async (sql: postgres.Sql): Promise<bigint> => {
   return BigInt(row?.xid ?? 0);
 };
 
+/** @param cursor null: from earliest */
+const openReader = async (client: PostgresClient, cursor: Cursor | null): Promise<Reader> => {
+  const log = makeLog(client);
+  const { newest } = await log.epoch();
+  return makeReader(log, cursor ?? (await startCursor(log, newest, { kind: "earliest" })), {
+    filter: parseTopicPatterns([">"]),
+    epoch: newest,
+    batchEventsMax: 10,
+    pageEventsMax: 10,
+    pageBytesMax: 1_000,
+    onGap: () => {},
+  });
+};
+
 const crashes: Readonly<Record<string, (server: PostgresServer, sql: postgres.Sql) => Promise<void>>> = {
   "an immediate stop": async (server) => await server.restart("immediate"),
   "the SIGKILL of one backend": async (_, sql) => {
@@ -62,19 +77,7 @@ describeOnPostgres([15, 18], "transaction ids that are handed out again", (versi
       await migrate(server.url());
       const sql = connect(server);
       const cursors = { ours: null as Cursor | null, raw: null as Cursor | null };
-      const readerAt = async (cursor: Cursor | null): Promise<Reader> => {
-        const log = makeLog(client);
-        const { newest } = await log.epoch();
-        return makeReader(log, cursor ?? (await startCursor(log, newest, { kind: "earliest" })), {
-          filter: parseTopicPatterns([">"]),
-          epoch: newest,
-          batchEventsMax: 10,
-          pageEventsMax: 10,
-          pageBytesMax: 1_000,
-          onGap: () => {},
-        });
-      };
-
+      const readerAt = async (cursor: Cursor | null): Promise<Reader> => await openReader(client, cursor);
       let client = openTestClient(server.url());
       await sql`select pgstream.publish('t', '"before"')`;
       await burn(sql, 20);
@@ -105,4 +108,51 @@ describeOnPostgres([15, 18], "transaction ids that are handed out again", (versi
     },
     90_000,
   );
+
+  test("between the two statements of a look hide nothing either", async () => {
+    await using server = await startOwnServer({ version, settings: quiet });
+    await migrate(server.url());
+    const [sql, slow] = [connect(server), connect(server)];
+    await sql`select pgstream.publish('t', '"before"')`;
+    await burn(sql, 20);
+
+    await using client = openTestClient(server.url());
+    const crash = async (): Promise<void> => {
+      const burntTo = await latestXid(sql);
+      await server.restart("immediate");
+      for (const isBack of [
+        async () => (await sql`select 1`).length > 0,
+        async () => (await slow`select 1`).length > 0,
+        async () => (await client.run((it) => it`select 1`)).length > 0,
+      ]) {
+        await waitFor(isBack, { what: "the server", deadlineMs: 30_000 });
+      }
+      await slow`begin`;
+      await slow`select pgstream.publish('t', '"slow"')`;
+      await sql`select pgstream.publish('t', '"quick"')`;
+      expect(await latestXid(sql), "the crash took ids back").toBeLessThan(burntTo);
+    };
+    let statements: number | null = null;
+    let before: Promise<unknown> = Promise.resolve();
+    const interrupted: PostgresClient = {
+      ...client,
+      run: async (statement, deadlineMs) => {
+        statements = statements === null ? null : statements + 1;
+        // The bounds, a look that expects a tick and finds none, and here the second one.
+        if (statements === 3) await crash();
+        // The page, and the look behind it.
+        if (statements === 5) {
+          await before;
+          await slow`commit`;
+        }
+        const answer = client.run(statement, deadlineMs);
+        before = answer;
+        return await answer;
+      },
+    };
+    const reader = await openReader(interrupted, null);
+    statements = 0;
+    expect(await readAll(reader)).toHaveLength(3);
+    await Promise.all([sql.end(), slow.end()]);
+  }, 90_000);
 });

@@ -7,6 +7,7 @@ import { openClient, type PostgresClient } from "../../src/adapters/postgres/cli
 import { liveSession, makeLiveLog } from "../../src/adapters/postgres/read/live-log.ts";
 import type { Epoch } from "../../src/core/log.ts";
 import { makeSnapshot, parseSnapshot, type Snapshot } from "../../src/core/snapshot.ts";
+import type { LiveRead } from "../../src/core/tail/tail-reader.ts";
 import { requestFrom } from "../support/live-request.ts";
 import { becomeAnotherServer, targetOf } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";
@@ -89,40 +90,53 @@ test("other segments are looked into on another connection, and the one before i
   expect(after[0]?.pid).not.toBe(before[0]?.pid ?? 0);
 });
 
-describe("a standby is refused, whichever of the two statements it answers", () => {
-  // As of a row of news: standby comes first.
-  const newsFrom = (standby: boolean): string =>
-    [standby ? "t" : "f", 1, "e", 1, "1:1:", "t", "20:20:", "", 0, "", 0, "1 now"].join("\u001E");
-  const answering = (first: boolean, second: boolean): PostgresClient => ({
+describe("a live read through a pooler, each of whose two statements tells the news", () => {
+  interface Told {
+    readonly standby?: boolean;
+    readonly newestXid?: number;
+  }
+  // As of a row of news, in its order.
+  const asText = ({ standby = false, newestXid }: Told): string =>
+    [standby ? "t" : "f", 1, "e", 1, "1:1:", "t", "20:20:", newestXid ?? "", 0, "", 0, "1 now"].join(
+      "\u001E",
+    );
+  const answering = (first: Told, { standby = false, newestXid }: Told): PostgresClient => ({
     run: async <T>() => {
-      const again = { standby: second, number: 1, id: "e", first_id: "1", snapshot: "1:1:", running: true };
+      const again = { standby, number: 1, id: "e", first_id: "1", snapshot: "1:1:", running: true };
       const news = {
         ...again,
         current: "20:20:",
-        newest_xid: null,
+        newest_xid: newestXid === undefined ? null : String(newestXid),
         purge: "0",
         topics: null,
         last_segment: 0,
       };
-      return await Promise.resolve([[{ id: null, about: newsFrom(first), data: null }], [news]] as T);
+      return await Promise.resolve([[{ id: null, about: asText(first), data: null }], [news]] as T);
     },
     renew: () => {},
     end: async () => {},
     [Symbol.asyncDispose]: async () => {},
   });
   const epoch: Epoch = { id: "e", number: 1, firstId: 1n, snapshot: makeSnapshot(1n, []) };
-  const read = async (client: PostgresClient, pooled: boolean): Promise<bigint> =>
-    (await makeLiveLog(client, pooled).read(requestFrom(epoch, { identify: true }))).current.xmax;
+  const read = async (client: PostgresClient, pooled: boolean): Promise<LiveRead> =>
+    await makeLiveLog(client, pooled).read(requestFrom(epoch, { identify: true }));
 
-  test("the page, or the news that a pooler brings", async () => {
-    expect(await read(answering(false, false), true)).toBe(20n);
+  test("refuses a standby, whichever of the two it answers", async () => {
+    expect((await read(answering({}, {}), true)).current.xmax).toBe(20n);
     for (const [first, second] of [
-      [true, false],
-      [false, true],
+      [{ standby: true }, {}],
+      [{}, { standby: true }],
     ] as const) {
       expect(await caught(read(answering(first, second), true))).toMatchObject({ code: "standby" });
     }
-    expect(await caught(read(answering(true, true), false))).toMatchObject({ code: "standby" });
+    const standby = { standby: true };
+    expect(await caught(read(answering(standby, standby), false))).toMatchObject({ code: "standby" });
+  });
+
+  test("takes the newest event of the one whose snapshot it is: the server may have crashed between them", async () => {
+    const { news } = await read(answering({ newestXid: 15 }, { newestXid: 17 }), true);
+    expect(news.newestXid).toBe(15n);
+    expect((await read(answering({}, { newestXid: 17 }), true)).news.newestXid).toBeNull();
   });
 });
 

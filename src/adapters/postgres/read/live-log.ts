@@ -18,10 +18,11 @@
 
 import { parseSnapshot } from "../../../core/snapshot.ts";
 import type { LiveLog, LiveRequest } from "../../../core/tail/tail-reader.ts";
-import type { PostgresClient } from "../client.ts";
+import { type PostgresClient, readCommitted } from "../client.ts";
+import { refuseStandby } from "./ask.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { parseNews } from "./live-news.ts";
-import { missing, newsOf, refuseStandby } from "./log.ts";
+import { missing, newsOf } from "./log.ts";
 import { type LiveStatements, makeLiveStatements, segmentBits, type Segments } from "./select-live.ts";
 import { makeWeighing } from "./weighing.ts";
 
@@ -34,7 +35,7 @@ export const liveSession = {
   // The first row of what it reads has to come first.
   max_parallel_workers_per_gather: "0",
   // Else a statement's snapshot would be older than its locks.
-  default_transaction_isolation: "read committed",
+  ...readCommitted,
 } as const;
 
 /** The one that the ids above the bound begin in. */
@@ -96,7 +97,9 @@ export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => 
         }
         const page = pageOf(rows, request.eventsMax);
         weighing.learn(page, request);
-        return { page, current: parseSnapshot(seen.current), news: newsOf(news) };
+        // Whoever tells the rest may have crashed and come back meanwhile: what is newest there, this snapshot may not see.
+        const { newest_xid } = seen;
+        return { page, current: parseSnapshot(seen.current), news: newsOf({ ...news, newest_xid }) };
       }
     },
   };

@@ -20,7 +20,8 @@ import type {
 } from "../../../core/log.ts";
 import { parseSnapshot } from "../../../core/snapshot.ts";
 import type { PostgresClient } from "../client.ts";
-import { empty, prepared, sql, type Statement } from "../statement.ts";
+import { empty, sql, type Statement } from "../statement.ts";
+import { makeAsk, refuseStandby } from "./ask.ts";
 import { epochColumns } from "./epoch-columns.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { makeLogStarts } from "./log-starts.ts";
@@ -31,7 +32,6 @@ import {
   type NewsColumns,
   selectBounds,
   selectLook,
-  selectNewestXid,
 } from "./select-look.ts";
 import { makeWeighing } from "./weighing.ts";
 
@@ -68,15 +68,6 @@ interface PurgedColumns {
   readonly floor: string;
   readonly done: boolean;
 }
-
-export const refuseStandby = (isStandby: boolean): void => {
-  if (!isStandby) return;
-  throw new PgstreamError(
-    "standby",
-    "this server is a standby: its snapshots lack the running transactions; connect to the primary",
-    { retryable: true },
-  );
-};
 
 export const missing = (): never => {
   throw new PgstreamError("not_migrated", "the log has no epoch: run the migrator");
@@ -152,54 +143,57 @@ const selectPurgedTopics = (
     ${topicIds === null ? empty : sql`and g.topic_id = any(${`{${topicIds.join(",")}}`}::text::integer[])`}
   order by p.id`;
 
-export const makeLog = (client: PostgresClient): Log => {
+/** @param pooled whether another server may answer each time, unnoticed */
+export const makeLog = (client: PostgresClient, pooled = false): Log => {
+  const ask = makeAsk(client, pooled);
   const weighing = makeWeighing();
   const pageBy = async (request: PageRequest, statement: Statement<EventColumns>): Promise<Page> => {
-    const page = pageOf(await client.run(prepared(statement)), request.eventsMax);
+    const page = pageOf(await ask(statement), request.eventsMax);
     weighing.learn(page, request);
     return page;
   };
+  const look = async (request: LookRequest): Promise<Look> => {
+    const [row] = await ask(selectLook(request));
+    if (row === undefined) return missing();
+    refuseStandby(row.standby);
+    if (row.tick !== null || !request.expectsTick) return lookOf(row);
+    // Not for the newest event alone: in a snapshot from before a crash one that came after it is not seen.
+    return await look({ ...request, expectsTick: false });
+  };
   return {
     epoch: async () => {
-      const [row] = await client.run(prepared(selectNewestEpoch));
+      const [row] = await ask(selectNewestEpoch);
       if (row === undefined) return missing();
       refuseStandby(row.standby);
       return epochOf(row);
     },
 
     knowsEpoch: async (id) => {
-      const rows = await client.run(prepared(sql`select from pgstream.epochs where id = ${id}::uuid`));
+      const rows = await ask(sql`select from pgstream.epochs where id = ${id}::uuid`);
       return rows.length > 0;
     },
 
     bounds: async (epoch, since) => {
-      const [row] = await client.run(prepared(selectBounds(epoch, since)));
+      const [row] = await ask(selectBounds(epoch, since));
       return row === undefined ? { main: null, late: null } : boundsOf(row);
     },
 
-    look: async (request: LookRequest) => {
-      const [row] = await client.run(prepared(selectLook(request)));
-      if (row === undefined) return missing();
-      refuseStandby(row.standby);
-      if (row.tick !== null || !request.expectsTick) return lookOf(row);
-      const [newest] = await client.run(prepared(selectNewestXid(request)));
-      return lookOf({ ...row, newest_xid: newest?.newest_xid ?? null });
-    },
+    look,
 
     firstPage: async (request) => await pageBy(request, selectFirstPage(request, weighing)),
 
     windowEnd: async (request) => {
-      const [row] = await client.run(prepared(selectWindowEnd(request)));
-      return row ?? { late: null, main: null, lateEvents: 0 };
+      const [row] = await ask(selectWindowEnd(request));
+      return { late: row?.late ?? null, main: row?.main ?? null, lateEvents: row?.lateEvents ?? 0 };
     },
 
     nextPage: async (request, end) => await pageBy(request, selectNextPage(request, end, weighing)),
 
     purgedTopics: async (epoch, purge, topicIds) => {
-      const rows = await client.run(prepared(selectPurgedTopics(epoch, purge, topicIds)));
+      const rows = await ask(selectPurgedTopics(epoch, purge, topicIds));
       return rows.map(purgedOf);
     },
 
-    starts: makeLogStarts(client),
+    starts: makeLogStarts(ask),
   };
 };

@@ -60,9 +60,6 @@ const newestXid = ({ since, bound }: LookRequest) => sql`
     where id > ${bound} and xid >= ${String(since.xmax)}::text::xid8
     order by events.xid desc limit 1`;
 
-export const selectNewestXid = (request: LookRequest): Statement<{ newest_xid: string }> =>
-  newestXid(request);
-
 /** A snapshot as values of a statement. */
 export interface SnapshotValues {
   readonly xmax: unknown;

@@ -20,7 +20,7 @@ export interface StandbyPorts {
   readonly onState: (state: "standby" | "holder" | "unreachable") => void;
 }
 
-/** Resolves when the lease is lost or the signal aborts. */
+/** Resolves when the lease is lost or the signal aborts: when the work has ended, not when it is asked to. */
 const keepLease = async (
   lease: Lease,
   { store, clock, logger }: StandbyPorts,
@@ -52,7 +52,7 @@ const runHolding = async (
 ): Promise<void> => {
   const ended = new AbortController();
   const holding = AbortSignal.any([holder.signal, ended.signal]);
-  const kept = keepLease(lease, ports, holder.ttlMs, holding).finally(() => ended.abort());
+  const kept = keepLease(lease, ports, holder.ttlMs, ended.signal).finally(() => ended.abort());
   try {
     await run(lease, holding);
   } catch (error) {

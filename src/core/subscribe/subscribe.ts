@@ -30,11 +30,12 @@ export interface HandleContext {
 export interface EventHandler {
   /**
    * Handles one ordered batch, never empty, never two at once. When it resolves, the batch is done. It must be
-   * idempotent on `event.id`, or commit its effect and `cursor` together. When it rejects, the same batch comes again:
-   * a bounded number of times, or for ever when the error is a PgstreamError that says `retryable`.
+   * idempotent on `event.id`, or commit its effect and `cursor` together. When it rejects, the same batch comes again, unless
+   * its cursor turns out to be stored: a bounded number of times, or for ever when the error is a PgstreamError that says
+   * `retryable`.
    */
   readonly handle: (events: readonly Event[], context: HandleContext) => Promise<void>;
-  /** The cursor of the last batch done, null when there is none. Asked at start and after every reconnect. */
+  /** The cursor of the last batch done, null when there is none. Asked at start, after every reconnect, and before a batch comes again. */
   readonly cursor: () => Promise<string | null>;
   /**
    * Told where a new subscription starts that does not start at the earliest event, and now and then that it moved past
@@ -104,7 +105,9 @@ const deliver = async (batch: Batch, subscription: Subscription, signal: AbortSi
   const context = contextOf(batch.cursor, signal);
   for (let attempt = 0, failures = 0; !signal.aborted; attempt += 1) {
     try {
-      await handler.handle(batch.events, context);
+      // What failed may have been stored all the same, and only the answer was lost.
+      const isDone = attempt > 0 && (await handler.cursor()) === context.cursor;
+      if (!isDone) await handler.handle(batch.events, context);
       events.onBatch(batch.events, context);
       return true;
     } catch (cause) {

@@ -115,6 +115,23 @@ test("who stops gives the lease back: the second need not wait for it to run out
   await second.outcome;
 });
 
+test("who is told to stop keeps the lease until the work in hand has ended: nobody begins beside it", async () => {
+  const { clock, leases } = setup();
+  const inHand = Promise.withResolvers<void>();
+  const first = startProcess(leases, clock, async () => await inHand.promise);
+  await settle();
+  const second = startProcess(leases, clock);
+  first.stop.abort();
+  await clock.pass(3 * ttlMs);
+  expect(second.held).toEqual([]);
+  inHand.resolve();
+  await first.outcome;
+  await clock.pass(ttlMs / 5);
+  expect(second.held).toEqual([2n]);
+  second.stop.abort();
+  await second.outcome;
+});
+
 test("when renewal stops, the second takes over with a greater token within the time to live", async () => {
   const { clock, leases } = setup();
   // Its work ignores every signal, and so does its renewal: a process that was paused.

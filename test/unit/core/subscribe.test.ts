@@ -69,6 +69,48 @@ describe("delivering", () => {
   });
 });
 
+describe("a batch whose handler fails", () => {
+  /** Commits effect and cursor together; the first answers are lost. */
+  const makeApplication = (answersLost: number, isCommitted: boolean) => {
+    const state: { cursor: string | null; applied: bigint[]; calls: number } = {
+      cursor: null,
+      applied: [],
+      calls: 0,
+    };
+    const it = makeSubscription(
+      {},
+      {
+        cursor: async () => await Promise.resolve(state.cursor),
+        handle: async (events, { cursor }) => {
+          await Promise.resolve();
+          state.calls += 1;
+          const isLost = state.calls <= answersLost;
+          if (isCommitted || !isLost) {
+            state.applied.push(...events.map(({ id }) => id));
+            state.cursor = cursor;
+          }
+          if (isLost) throw retryable();
+        },
+      },
+    );
+    return { ...it, state };
+  };
+
+  test.each([
+    ["was committed all the same is not handed over again", true],
+    ["was not committed comes again", false],
+  ])("and that %s", async (_, isCommitted) => {
+    const { database, run, stop, clock, state } = makeApplication(2, isCommitted);
+    for (let n = 0; n < 4; n += 1) database.publish("a");
+    const running = run();
+    await clock.pass(60_000);
+    expect(state.applied).toEqual([1n, 2n, 3n, 4n]);
+    expect(state.calls).toBe(isCommitted ? 2 : 4);
+    stop.abort();
+    await running;
+  });
+});
+
 describe("hints", () => {
   test("one during work is not lost: it is cleared before looking, never after", async () => {
     const { database, run, stop, handled, raise } = makeSubscription();

@@ -126,9 +126,10 @@ export const openClient = (target: PostgresTarget, options: ClientOptions): Post
       return await Promise.race([statement(sql), late.promise]);
     } catch (error) {
       const broken = error instanceof PgstreamError ? error : connectionErrorOf(error);
-      if (broken === null) throw databaseErrorOf(error);
-      discard(sql);
-      throw broken;
+      const failure = broken ?? databaseErrorOf(error);
+      // The address of a standby may lead to the primary next time.
+      if (broken !== null || failure.code === "standby") discard(sql);
+      throw failure;
     } finally {
       clearTimeout(timer);
     }

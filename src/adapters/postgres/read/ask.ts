@@ -14,8 +14,10 @@ import { prepared, sql, type Statement } from "../statement.ts";
  */
 export type Ask = <Row>(statement: Statement<Row>) => Promise<readonly Row[]>;
 
-export const refuseStandby = (isStandby: boolean): void => {
+/** The connection is given up, too: it may lead to the primary of yesterday, and the next one to that of today. */
+export const refuseStandby = (client: Pick<PostgresClient, "renew">, isStandby: boolean): void => {
   if (!isStandby) return;
+  client.renew();
   throw new PgstreamError(
     "standby",
     "this server is a standby: its snapshots lack the running transactions; connect to the primary",
@@ -44,7 +46,7 @@ export const makeAsk = (client: PostgresClient, pooled: boolean): Ask => {
     const rows = await client.run(prepared(sayingWhere(statement)));
     const [first] = rows;
     if (first === undefined) throw new PgstreamError("internal", "an answer does not say where it is from");
-    refuseStandby(first.on_standby);
+    refuseStandby(client, first.on_standby);
     return first.is_row === null ? [] : rows;
   };
 };

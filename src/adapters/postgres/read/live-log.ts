@@ -89,7 +89,7 @@ export const makeLiveLog = (client: PostgresClient, pooled = false): LiveLog => 
     read: async (request: LiveRequest) => {
       for (let identify = request.identify; ;) {
         const { seen, news, rows, hadAllSegments, isIdentified } = await ask({ ...request, identify });
-        refuseStandby(seen.standby || news.standby);
+        refuseStandby(client, seen.standby || news.standby);
         if (!isIdentified || !hadAllSegments) {
           // For other segments it will be another connection.
           identify = true;

@@ -155,7 +155,7 @@ export const makeLog = (client: PostgresClient, pooled = false): Log => {
   const look = async (request: LookRequest): Promise<Look> => {
     const [row] = await ask(selectLook(request));
     if (row === undefined) return missing();
-    refuseStandby(row.standby);
+    refuseStandby(client, row.standby);
     if (row.tick !== null || !request.expectsTick) return lookOf(row);
     // Not for the newest event alone: in a snapshot from before a crash one that came after it is not seen.
     return await look({ ...request, expectsTick: false });
@@ -164,7 +164,7 @@ export const makeLog = (client: PostgresClient, pooled = false): Log => {
     epoch: async () => {
       const [row] = await ask(selectNewestEpoch);
       if (row === undefined) return missing();
-      refuseStandby(row.standby);
+      refuseStandby(client, row.standby);
       return epochOf(row);
     },
 

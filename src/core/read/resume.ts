@@ -5,7 +5,7 @@ import type { Cursor } from "../cursor.ts";
 import { PgstreamError } from "../errors.ts";
 import type { Epoch, Log } from "../log.ts";
 import type { Logger } from "../ports.ts";
-import { type From, startCursor } from "./start.ts";
+import { beginningOf, type From, startCursor } from "./start.ts";
 
 export interface ResumeOptions {
   /** Where to start when nothing is stored. */
@@ -36,7 +36,10 @@ const startOver = async (
 ): Promise<Place> => {
   if (onEpochChange === "stop") throw why;
   logger.warn({ code: why.code, epoch: epoch.id }, "starting over at the new epoch's first event");
-  return { epoch, cursor: await startCursor(log, epoch, { kind: "earliest" }), isPassing: false };
+  // Whoever was in an earlier epoch of this log is told what retention has removed of this one since.
+  const cursor =
+    why.code === "epoch_changed" ? beginningOf(epoch) : await startCursor(log, epoch, { kind: "earliest" });
+  return { epoch, cursor, isPassing: false };
 };
 
 /** @throws PgstreamError `epoch_changed`, `unknown_epoch`, `invalid_cursor` */

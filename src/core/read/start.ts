@@ -27,6 +27,14 @@ const positionNow = async (log: Log, epoch: Epoch, since: Snapshot): Promise<Sna
   return crashSafe(look.current, since, look.newestXid);
 };
 
+/** The first event that there ever was in the epoch, whether it is still there or not. */
+export const beginningOf = (epoch: Epoch): Cursor => ({
+  epoch: epoch.id,
+  purge: 0n,
+  seen: epoch.snapshot,
+  window: null,
+});
+
 /** The first event that is still there, and the position up to which retention has emptied segments. */
 interface Bottom {
   readonly earliest: Cursor;
@@ -35,7 +43,7 @@ interface Bottom {
 
 const findBottom = async (log: Log, epoch: Epoch): Promise<Bottom> => {
   const { segments, purge } = await log.starts.floor(epoch);
-  const beginning: Cursor = { epoch: epoch.id, purge, seen: epoch.snapshot, window: null };
+  const beginning: Cursor = { ...beginningOf(epoch), purge };
   if (segments === null || !isAhead(segments.snapshot, epoch.snapshot)) {
     return { earliest: beginning, floor: epoch.snapshot };
   }

@@ -214,6 +214,21 @@ describe("another epoch", () => {
     },
   );
 
+  test("told to restart, it is told what retention has removed of the new epoch, for it had a place in this log", async () => {
+    const it = makeSubscription({ onEpochChange: "restart", onPurged: "skip" });
+    it.store.cursor = cursorOf(epochIds.first);
+    openNext(it);
+    const [first = 0n] = it.database.rows.map((row) => row.id).slice(-1);
+    it.database.publish("a");
+    it.database.purge("a", first);
+    const running = it.run();
+    await settle(500);
+    expect(it.handled).toEqual([first + 1n]);
+    expect(it.gaps).toMatchObject([{ topic: "a", events: 1 }]);
+    it.stop.abort();
+    await running;
+  });
+
   test("not opened yet: a new subscription reads nothing, says so, and starts with the first publish", async () => {
     const it = makeSubscription();
     it.database.publish("old");

@@ -26,6 +26,7 @@ const limits = {
   bufferEventsMax: 50_000,
   bufferBytesMax: 64 * 2 ** 20,
   eventBytesMax: 2 ** 20,
+  callBytesMax: 2 ** 28,
   furtherLaneEventsMin: 256,
 };
 

@@ -24,6 +24,8 @@ export interface PublisherOptions {
   readonly bufferEventsMax: number;
   readonly bufferBytesMax: number;
   readonly eventBytesMax: number;
+  /** Of one call: it is one statement, and a server that takes no statement so large would be asked again for ever. */
+  readonly callBytesMax: number;
   /** A lane goes out beside another one only for so many events: fewer wait for that one to come back. */
   readonly furtherLaneEventsMin: number;
   readonly backoff: Backoff;
@@ -111,6 +113,14 @@ class BatchingPublisher implements Publisher {
       const encode = (draft: EventDraft): EncodedEvent => encodeEvent(draft, this.#options.eventBytesMax);
       const events = isList(drafts) ? drafts.map(encode) : [encode(drafts)];
       if (this.#closed) throw notPublished();
+      const bytes = bytesOf(events);
+      const { callBytesMax } = this.#options;
+      if (bytes > callBytesMax) {
+        throw new PgstreamError(
+          "event_too_large",
+          `the ${events.length} events of one call have ${bytes} bytes, more than the ${callBytesMax} allowed: publish them in several calls`,
+        );
+      }
       const { length } = events;
       if (length === 0) {
         resolve([]);
@@ -118,7 +128,7 @@ class BatchingPublisher implements Publisher {
       }
       this.#accept({
         events,
-        bytes: bytesOf(events),
+        bytes,
         reject,
         resolve: isList(drafts)
           ? (ids, from) => resolve(ids.slice(from, from + length))

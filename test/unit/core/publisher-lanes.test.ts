@@ -15,6 +15,7 @@ const defaults = {
   bufferEventsMax: 10_000,
   bufferBytesMax: 2 ** 24,
   eventBytesMax: 2 ** 20,
+  callBytesMax: 2 ** 28,
   furtherLaneEventsMin: 1,
   backoff: { delayMsMin: 50, delayMsMax: 5_000 },
 };

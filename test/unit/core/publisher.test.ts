@@ -26,6 +26,7 @@ const setup = ({ lanes = 1, ...options }: Partial<PublisherOptions> & { readonly
       batchBytesMax: 2 ** 20,
       bufferEventsMax: 10_000,
       bufferBytesMax: 2 ** 24,
+      callBytesMax: 2 ** 28,
       eventBytesMax: 2 ** 20,
       furtherLaneEventsMin: 1,
       backoff: { delayMsMin: 50, delayMsMax: 5_000 },
@@ -143,6 +144,15 @@ describe("one bad event", () => {
     expect(batchSizes(appender)).toEqual([1]);
     expect(publisher.status().waiting).toBe(0);
   });
+});
+
+test("a call that is larger than a statement may be is refused before it is sent", async () => {
+  const { appender, publisher } = setup({ callBytesMax: 100 });
+  const large = [event("x".repeat(60)), event("y".repeat(60))];
+  expect(await outcomeOf(publisher.publish(large))).toBe("event_too_large");
+  expect(await publisher.publish(event("x".repeat(60)))).toBe(1n);
+  expect(batchSizes(appender)).toEqual([1]);
+  expect(publisher.status().waiting).toBe(0);
 });
 
 describe("an outcome that is unknown", () => {

@@ -69,7 +69,7 @@ const start = async (context: RoleContext): Promise<RunningRole> => {
       const isReady = await waitForDatabase(client, context, signal, (reason) => {
         obstacle = reason;
       });
-      if (!isReady) return;
+      if (!isReady || signal.aborted) return;
       obstacle = null;
       const subscription = stream.start();
       const upkeep = keepReceiptsShort(

@@ -102,7 +102,7 @@ describe("a schedule", () => {
 });
 
 describe("ticks", () => {
-  const tickFor = async (seconds: number, log: { failing?: number; leads?: boolean }) => {
+  const tickFor = async (seconds: number, log: { failing?: number; leads?: boolean; leadsFor?: number }) => {
     const stopping = new AbortController();
     const { clock } = makeFakeClock(() => clock.now() >= seconds * 1_000 && stopping.abort());
     const { logger, messages } = makeMemoryLogger();
@@ -114,7 +114,13 @@ describe("ticks", () => {
       return await Promise.resolve(true);
     };
     await keepTicking(
-      { tick, isLeading: () => log.leads ?? true, onState: (it) => void states.push(it), clock, logger },
+      {
+        tick,
+        isLeading: () => log.leads ?? ticks < (log.leadsFor ?? Infinity),
+        onState: (it) => void states.push(it),
+        clock,
+        logger,
+      },
       1_000,
       stopping.signal,
     );
@@ -130,6 +136,11 @@ describe("ticks", () => {
     const { ticks, messages, states } = await tickFor(10, { failing: 2 });
     expect(ticks).toBe(9);
     expect(messages).toHaveLength(1);
+    expect(states).toEqual(["database_unavailable", "database_unavailable", null]);
+  });
+
+  test("that another purger takes now are no trouble any more", async () => {
+    const { states } = await tickFor(10, { failing: 9, leadsFor: 2 });
     expect(states).toEqual(["database_unavailable", "database_unavailable", null]);
   });
 });

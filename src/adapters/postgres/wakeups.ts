@@ -27,6 +27,8 @@ export interface WakeupOptions {
   readonly pingDeadlineMs: number;
 }
 
+const redialPauseSeconds = 1;
+
 interface Listener {
   readonly target: PostgresTarget;
   /** Called at every hint, and whenever some may have been missed. */
@@ -41,10 +43,11 @@ const listenOnce = async (
   signal: AbortSignal,
 ): Promise<void> => {
   const pingChannel = `pgstream_ping_${crypto.randomUUID().replaceAll("-", "")}`;
-  const sql = postgres(
-    target.url,
-    driverOptions(target, { name: `${options.name} listener`, deadlineMs: options.pingDeadlineMs }),
-  );
+  const sql = postgres(target.url, {
+    ...driverOptions(target, { name: `${options.name} listener`, deadlineMs: options.pingDeadlineMs }),
+    // The driver listens anew by itself, and would dial without a pause while the server is away.
+    backoff: () => redialPauseSeconds,
+  });
   let heard = Promise.withResolvers<void>();
   let nonce = "";
   const deadline = async (what: Promise<unknown>): Promise<boolean> => {

@@ -26,9 +26,10 @@ export const keepTicking = async (
   let isFailing = false;
   while (!signal.aborted) {
     await clock.sleep(intervalMs, signal);
-    if (signal.aborted || !isLeading()) continue;
+    if (signal.aborted) continue;
     try {
-      await tick();
+      // Who leads no more need not tell whether ticks still fail.
+      if (isLeading()) await tick();
       if (isFailing) onState(null);
       isFailing = false;
     } catch (error) {

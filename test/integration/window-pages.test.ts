@@ -108,3 +108,33 @@ test("pages of late commits far apart do not walk through all that happened betw
     expect((await costOf(bench.client, selectNextPage(request, end, makeWeighing()))).rows).toBeLessThan(20);
   }
 }, 60_000);
+
+test("pages of many late commits, and of a large part beside them, take their share of both", async () => {
+  const { bench, a, b } = await setup();
+  await using _ = bench;
+  const events = 50_000;
+  const eventsMax = 500;
+  await a`begin`;
+  await publishMany(a, events);
+  await publish(b);
+  const { until: since } = await everything(bench);
+  await publishMany(b, events);
+  await a`commit`;
+  // As if there were a tick behind what `since` sees.
+  const known = { since, late: [...since.xip], mainBound: BigInt(events) + 1n };
+  const request = { ...(await everything(bench)), ...known, eventsMax };
+  const end = await bench.log.windowEnd(request);
+  expect(end).toEqual({ late: BigInt(events), main: BigInt(2 * events + 1), lateEvents: events });
+  // So far apart that each page finds them by xid.
+  const apart = { ...end, late: 10n * (end.main ?? 0n), lateEvents: 1 };
+  for (const statistics of ["without", "with"]) {
+    if (statistics === "with") await a`analyze pgstream.events`;
+    for (const after of [0n, 20_000n, 60_000n]) {
+      const page = { ...request, after };
+      const walked = await costOf(bench.client, selectNextPage(page, end, makeWeighing()));
+      expect(walked.rows).toBeLessThanOrEqual(2 * eventsMax);
+      const found = await costOf(bench.client, selectNextPage(page, apart, makeWeighing()));
+      expect(found.rows).toBeLessThanOrEqual(events + eventsMax + 1);
+    }
+  }
+}, 60_000);

@@ -6,7 +6,7 @@ import type { Sql as Fragment } from "sql-template-tag";
 
 import type { Sql } from "./client.ts";
 
-export { empty, raw, default as sql } from "sql-template-tag";
+export { empty, join, raw, default as sql } from "sql-template-tag";
 
 /** A piece of a statement. */
 export type { Fragment };

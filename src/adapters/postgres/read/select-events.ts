@@ -2,8 +2,8 @@
 //! without data, so that the caller knows that there is more.
 
 import type { PageRequest, WindowEnd } from "../../../core/log.ts";
-import { formatSnapshot } from "../../../core/snapshot.ts";
-import { empty, type Fragment, sql, type Statement } from "../statement.ts";
+import { formatSnapshot, makeSnapshot } from "../../../core/snapshot.ts";
+import { empty, type Fragment, join, sql, type Statement } from "../statement.ts";
 import { type EventColumns, eventColumns } from "./event-columns.ts";
 import type { Weighing } from "./weighing.ts";
 
@@ -41,12 +41,10 @@ const upTo = (top: bigint | null) => (top === null ? empty : sql`and id <= ${top
 
 export const columns = sql`id, topic_id, created_at, key, type, headers, data`;
 
-const xidsOf = (xids: readonly bigint[]) => sql`${`{${xids.join(",")}}`}::text::xid8[]`;
-
 /** The part of a window that were running before: late commits. */
 const lateByXid = ({ after, late, lateBound, top, topicIds }: PageRequest) => sql`
   select ${columns} from pgstream.events
-  where id > ${greatest(after, lateBound)} ${upTo(top)} and xid = any(${xidsOf(late)}) ${wanted(topicIds)}`;
+  where id > ${greatest(after, lateBound)} ${upTo(top)} and xid = any(${`{${late.join(",")}}`}::text::xid8[]) ${wanted(topicIds)}`;
 
 /** The rest of it. */
 const mainByXid = ({ since, until, after, mainBound, top, topicIds }: PageRequest) => sql`
@@ -91,14 +89,22 @@ const windowById = (request: PageRequest, after: bigint, end: bigint | null) => 
 
 /** So many ids are walked through, whatever lies there. */
 const walkMax = 200_000n;
-/** More of them only where late events are at least one in so many. */
-const walkSparseness = 4n;
 
-/** Late commits lie anywhere among what happened since their transaction began, which may be the whole log. */
-const isWalk = (from: bigint, to: bigint, events: number): boolean => {
-  const span = to - from;
-  return span <= walkMax || span <= walkSparseness * BigInt(events);
+/**
+ * Late commits lie anywhere among what happened since their transaction began, which may be the whole log. To walk to the next page of
+ * them passes over its share of the ids; to find them by xid looks at all of them.
+ */
+const isWalk = (from: bigint, { late, lateEvents }: WindowEnd, eventsMax: number): boolean => {
+  const span = (late ?? from) - from;
+  return span <= walkMax || span * BigInt(eventsMax) <= BigInt(lateEvents) ** 2n;
 };
+
+/** A page of each part, of which the page is the first: what is united is not read in order, but as a whole. */
+const pageOfEach = (parts: readonly Fragment[], eventsMax: number): Fragment =>
+  join(
+    parts.map((rows) => sql`(select * from (${rows}) part order by part.id limit ${eventsMax})`),
+    " union all ",
+  );
 
 /**
  * Two stretches of ids: up to where the late commits end, and from where the main part begins. What lies between them may
@@ -106,17 +112,19 @@ const isWalk = (from: bigint, to: bigint, events: number): boolean => {
  * themselves, each page finds what is left of them by xid.
  */
 const restOfWindow = (request: PageRequest, end: WindowEnd): Fragment => {
-  const { after, lateBound, mainBound } = request;
+  const { since, after, lateBound, mainBound, eventsMax } = request;
   if (end.late === null || end.late <= after) {
     return windowById(request, greatest(after, mainBound, end.late), end.main);
   }
   const from = greatest(after, lateBound);
-  if (isWalk(from, end.late, end.lateEvents)) {
+  if (isWalk(from, end, eventsMax)) {
     const main = windowById(request, greatest(after, mainBound, end.late), end.main);
-    return sql`${windowById(request, from, end.late)} union all ${main}`;
+    return pageOfEach([windowById(request, from, end.late), main], eventsMax);
   }
-  return sql`${lateByXid(request)} union all
-    ${windowById(request, greatest(after, mainBound), end.main)} and xid <> all (${xidsOf(request.late)})`;
+  // `offset 0`: else the order would be had from the primary key. The main part alone: as if nothing had been running.
+  const late = sql`${lateByXid({ ...request, top: null })} offset 0`;
+  const main = { ...request, since: makeSnapshot(since.xmax, []) };
+  return pageOfEach([late, windowById(main, greatest(after, mainBound), end.main)], eventsMax);
 };
 
 export const selectNextPage = (request: PageRequest, end: WindowEnd, weighing: Weighing) =>

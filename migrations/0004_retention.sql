@@ -109,8 +109,17 @@ declare
   last_xid bigint;
   lowest pg_snapshot;
 begin
-  -- Counted before the lock is taken: it may take minutes, and the lock is needed for rolling.
+  -- Counted before the lock is taken: it may take minutes, and the lock is needed for rolling. Not for nothing, round after
+  -- round, while somebody stands in the way of the lock on the segment.
   if not exists (select from pgstream.purges p where p.segment = number) then
+    if exists (
+      select from pg_locks l
+      where l.database = (select d.oid from pg_database d where d.datname = current_database())
+        and l.relation = format('pgstream.%I', 'events_' || number)::regclass and l.granted
+        and l.mode in ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+    then
+      raise lock_not_available using message = format('somebody holds a lock on segment %s: it is not purged before that ends', number);
+    end if;
     execute format(
       'select array_agg(row(0, c.*)::pgstream.purged_topics) from (
          select topic_id, count(*), min(xid::text::bigint)::text::xid8, max(xid::text::bigint)::text::xid8

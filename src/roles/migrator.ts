@@ -1,7 +1,7 @@
 //! Brings the database up to date, then ends. Waits for a server that is not there yet, or not ready, for as long as
 //! the process is wanted.
 
-import { openClient } from "../adapters/postgres/client.ts";
+import { openClient, readCommitted } from "../adapters/postgres/client.ts";
 import { migrateDatabase, type MigrateOptions } from "../adapters/postgres/migrate/migrate.ts";
 import type { Login } from "../adapters/postgres/migrate/provision-roles.ts";
 import type { Config } from "../config/config.ts";
@@ -12,7 +12,7 @@ import type { Role, RoleContext, RunningRole } from "./role.ts";
 
 const statementTimeoutMs = 30_000;
 // Nobody should wait long behind a migrator that waits.
-const session = { lock_timeout: "5s" };
+const session = { ...readCommitted, lock_timeout: "5s" };
 const backoff = { delayMsMin: 100, delayMsMax: 5_000 };
 const logIntervalMs = 30_000;
 const racesMax = 10;

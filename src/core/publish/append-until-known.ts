@@ -55,7 +55,10 @@ const unknownOutcome = (cause: unknown): PgstreamError =>
     { cause },
   );
 
-/** Refusals of the events themselves. The log looks first whether it remembers the batch, so these are certain. */
+/**
+ * Refusals of the events themselves. The log looks first whether it remembers the batch, so these are certain, unless what refuses
+ * them is mended before an earlier attempt arrives.
+ */
 const refusals = [
   "invalid_event",
   "invalid_topic",

@@ -113,7 +113,8 @@ export class TailReader {
     this.#filter = filter;
     this.#topics = makeWantedTopics(filter);
     if (this.#news !== null) this.#topics.learn({ ...this.#news, topics: this.#found });
-    this.#pages = null;
+    // Behind, a live read would read all that is new, only to learn that it is more than a page.
+    if (this.#pages !== null) this.#pages = this.#pagesFromHere();
   }
 
   async read(): Promise<TailStep> {
@@ -150,9 +151,13 @@ export class TailReader {
 
   /** At once: were it to be asked again, it might be asked for another filter each time, and come to no page. */
   async #readFirstPage(): Promise<TailStep> {
-    const options = { ...this.#options, filter: this.#filter, epoch: this.#epoch };
-    this.#pages = makePages(this.#ports.log, this.#at, options);
+    this.#pages = this.#pagesFromHere();
     return await this.#readPage(this.#pages);
+  }
+
+  #pagesFromHere(): Pages {
+    const options = { ...this.#options, filter: this.#filter, epoch: this.#epoch };
+    return makePages(this.#ports.log, this.#at, options);
   }
 
   async #readPage(pages: Pages): Promise<TailStep> {

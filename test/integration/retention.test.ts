@@ -60,16 +60,13 @@ describe("a segment", () => {
     await log.roll();
     await log.pass("8 days");
     // Everything visible has expired; but somebody who wrote into it has not ended.
-    expect(await log.round()).toMatchObject({
+    const round = await log.round();
+    expect(round).toMatchObject({
       segmentsEmptied: 0,
-      failures: [
-        {
-          step: "announce the purge of segment 0",
-          retryable: true,
-          error: expect.stringContaining("somebody holds a lock on segment 0"),
-        },
-      ],
+      failures: [{ step: "announce the purge of segment 0", retryable: true }],
     });
+    // Before anything is counted.
+    expect(round?.failures[0]?.error).toContain("somebody holds a lock on segment 0");
     expect(await log.sql`select from pgstream.purges`).toHaveLength(0);
     await open.end("commit");
     const reader = await readerFromStart(log.client, { onGap: () => {} });

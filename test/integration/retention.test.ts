@@ -80,6 +80,18 @@ describe("a segment", () => {
     expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 3n, failures: [] });
   });
 
+  /** Segment 0 has expired, with one event. */
+  const openExpired = async () => {
+    const log = await openBench();
+    await log.publish("courses");
+    await log.roll();
+    await log.publish("courses");
+    await log.pass("8 days");
+    const [expired] = await log.purging.expiredSegments(retentionMs, counted);
+    if (expired === undefined) throw new Error("nothing has expired");
+    return { log, expired };
+  };
+
   const insertInto = async ({ sql }: Bench, id: bigint): Promise<void> => {
     await sql`
       insert into pgstream.events (xid, id, created_at, topic_id, data)
@@ -87,26 +99,16 @@ describe("a segment", () => {
   };
 
   test("with an event that comes between the search and the announcement is not announced", async () => {
-    await using log = await openBench();
-    await log.publish("courses");
-    await log.roll();
-    await log.publish("courses");
-    await log.pass("8 days");
-    const [expired] = await log.purging.expiredSegments(retentionMs, counted);
-    if (expired === undefined) throw new Error("nothing has expired");
+    const { log, expired } = await openExpired();
+    await using _ = log;
     await insertInto(log, 2n);
     expect(await log.purging.announceSegmentPurge(expired)).toBeNull();
     expect(await log.sql`select from pgstream.purges`).toHaveLength(0);
   });
 
   test("with an event that comes after the announcement is not emptied, and the announcement is taken back", async () => {
-    await using log = await openBench();
-    await log.publish("courses");
-    await log.roll();
-    await log.publish("courses");
-    await log.pass("8 days");
-    const [expired] = await log.purging.expiredSegments(retentionMs, counted);
-    if (expired === undefined) throw new Error("nothing has expired");
+    const { log, expired } = await openExpired();
+    await using _ = log;
     expect(await log.purging.announceSegmentPurge(expired)).toMatchObject({ events: 1n });
     // Its id was drawn before the log moved on, and it took so long to write it.
     await insertInto(log, 2n);

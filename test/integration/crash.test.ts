@@ -80,19 +80,26 @@ describeOnPostgres([15, 18], "transaction ids that are handed out again", (versi
       const readerAt = async (cursor: Cursor | null): Promise<Reader> => await openReader(client, cursor);
       let client = openTestClient(server.url());
       await sql`select pgstream.publish('t', '"before"')`;
-      await burn(sql, 20);
-      const reader = await readerAt(null);
-      for (let batch = await reader.next(); batch !== null; batch = await reader.next())
-        cursors.ours = batch.cursor;
-      const [row] = await sql<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`;
-      if (cursors.ours === null || row === undefined) throw new Error("nothing was read");
-      cursors.raw = { ...cursors.ours, seen: parseSnapshot(row.snapshot) };
-      const burntTo = await latestXid(sql);
-      await client.end();
+      let burntTo = 0n;
+      // Somebody may have flushed what was burnt: then nothing is taken back, and it is tried once more.
+      for (let tries = 3; tries > 0 && burntTo <= (await latestXid(sql)); tries -= 1) {
+        await burn(sql, 20);
+        const reader = await readerAt(cursors.ours);
+        for (let batch = await reader.next(); batch !== null; batch = await reader.next())
+          cursors.ours = batch.cursor;
+        const [row] = await sql<{ snapshot: string }[]>`select pg_current_snapshot()::text as snapshot`;
+        if (cursors.ours === null || row === undefined) throw new Error("nothing was read");
+        cursors.raw = { ...cursors.ours, seen: parseSnapshot(row.snapshot) };
+        burntTo = await latestXid(sql);
+        await client.end();
 
-      await crash(server, sql);
-      client = openTestClient(server.url());
-      await waitFor(async () => (await sql`select 1`).length > 0, { what: "the server", deadlineMs: 30_000 });
+        await crash(server, sql);
+        client = openTestClient(server.url());
+        await waitFor(async () => (await sql`select 1`).length > 0, {
+          what: "the server",
+          deadlineMs: 30_000,
+        });
+      }
       expect(await latestXid(sql), "the crash took ids back").toBeLessThan(burntTo);
       for (const what of ["one", "two", "three"])
         await sql`select pgstream.publish('t', ${`"${what}"`}::text::json)`;

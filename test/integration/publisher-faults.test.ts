@@ -114,10 +114,10 @@ describe("a connection that is lost", () => {
 
   test("again and again, in the middle of whatever it does, loses nothing and repeats nothing", async () => {
     const random = makeRandom("publisher resets");
-    await using proxy = await proxied(() => (random.chance(0.1) ? "reset" : "pass"));
+    await using proxy = await proxied(() => (random.chance(0.05) ? "reset" : "pass"));
     await using publisher = openOne("reset", { database: proxy.through(log.url) });
     const ids: bigint[] = [];
-    for (let n = 0; n < 200; n += 4) {
+    for (let n = 0; n < 400; n += 4) {
       const four = [n, n + 1, n + 2, n + 3].map((data) => publisher.publish({ topic: "reset", data }));
       ids.push(...(await Promise.all(four)));
     }

@@ -8,7 +8,8 @@ language sql set search_path = pg_catalog, pg_temp as $$
   select coalesce(s.last_value, 0) from pg_sequences s where s.schemaname = 'pgstream' and s.sequencename = 'event_ids'
 $$;
 
--- Writes a tick when ids were handed out since the last one; answers whether it did. A transaction of its own:
+-- Writes a tick when ids were handed out since the last one; answers whether it did. On a server that is not the one of the newest
+-- epoch it opens the next epoch instead. A transaction of its own:
 -- with an xid taken earlier, or a snapshot older than last_id, what a tick claims would be false.
 create function pgstream.tick() returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -30,7 +31,16 @@ begin
   end if;
   select * into newest from pgstream.epochs order by number desc limit 1;
   if pgstream.is_this_server(newest) is not true then
-    return false; -- the first publish opens the new epoch
+    -- A publish that opens the new epoch holds up all others until its transaction ends; whoever ticks ends at once. Only
+    -- the opening: it needs an xid, and a tick's comes after its snapshot.
+    if pg_try_advisory_xact_lock(1885827956, 2) then
+      begin
+        perform pgstream.open_epoch();
+      exception when sqlstate 'PS008' then
+        null; -- the next round attaches the segment that it needs
+      end;
+    end if;
+    return false;
   end if;
   -- In this order, each its own statement: last_id, the snapshot, then the xid and top_id.
   last_id := pgstream.last_id();

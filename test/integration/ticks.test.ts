@@ -103,12 +103,42 @@ test("a tick does not see itself, and an event published behind it in its own tr
   for (const { xid, xmax } of await ticks()) expect(xid).toBeGreaterThanOrEqual(xmax);
 });
 
-test("a server that is not the one of the newest epoch takes none: the first publish opens the new one", async () => {
+const firstOfNextEpoch = 1n << 36n;
+
+const epochs = async (): Promise<number> =>
+  (await b<{ count: number }[]>`select count(*)::integer as count from pgstream.epochs`)[0]?.count ?? 0;
+
+test("on a server that is not the one of the newest epoch it opens the next one, so that no publish holds up others", async () => {
   await publish(a);
   await becomeAnotherServer(a);
   expect(await tick(a)).toBe(false);
+  expect(await epochs()).toBe(2);
+  expect(await tick(a)).toBe(false);
+  await a`begin`;
   await publish(a);
+  await b`set lock_timeout = '2s'`;
+  expect(await publish(b)).toBeGreaterThan(firstOfNextEpoch);
+  await a`commit`;
   expect(await tick(a)).toBe(true);
+  expect(await epochs()).toBe(2);
+});
+
+test("an epoch that a publish is opening is not waited for, and one without a segment is left to a later tick", async () => {
+  await publish(a);
+  await becomeAnotherServer(a);
+  await a`begin`;
+  await publish(a);
+  await b`set lock_timeout = '2s'`;
+  expect(await tick(b)).toBe(false);
+  await a`commit`;
+  expect(await epochs()).toBe(2);
+
+  await becomeAnotherServer(a);
+  expect(await tick(a)).toBe(false);
+  expect(await epochs()).toBe(2);
+  await a`select pgstream.prepare_segments()`;
+  expect(await tick(a)).toBe(false);
+  expect(await epochs()).toBe(3);
 });
 
 test("a tick waits for nobody who holds the settings, and what it had to write there the next one writes", async () => {

@@ -72,7 +72,7 @@ export const findCursor = async (
   if (!isRunning && (onEpochChange === "restart" || wanted === null)) {
     throw new PgstreamError(
       "epoch_changed",
-      "waiting for the first publish on this server, which opens its epoch",
+      "waiting for the purger, or the first publish, on this server: it opens a new epoch",
       { retryable: true },
     );
   }

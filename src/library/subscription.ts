@@ -52,7 +52,10 @@ export interface SubscriptionOptions
 
 export interface RunningSubscription extends AsyncDisposable {
   readonly status: () => SubscriptionStatus;
-  /** Resolves when it was stopped; rejects when it stopped by itself, with the reason. */
+  /**
+   * Resolves when it was stopped; rejects when it stopped by itself, with the reason. Where nobody has asked for it by then, that is an
+   * unhandled rejection, which ends the process: better than to look healthy and consume nothing.
+   */
   readonly done: Promise<void>;
   /** The batch in hand finishes, nothing else starts. Safe to call twice; never rejects. */
   readonly stop: () => Promise<void>;
@@ -173,11 +176,10 @@ export const openSubscription = (
     }
   };
   const done = live();
-  // Whoever stops it need not be the one who asks why it ended.
-  const ended = done.catch(() => {});
   const stop = async (): Promise<void> => {
     stopped.abort();
-    await ended;
+    // Whoever stops it need not be the one who asks why it ended.
+    await done.catch(() => {});
   };
   return { status: status.get, done, stop, [Symbol.asyncDispose]: stop };
 };

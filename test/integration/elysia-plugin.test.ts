@@ -6,6 +6,7 @@ import { Elysia } from "elysia";
 
 import { subscriptionPlugin } from "../../src/library/elysia-plugin.ts";
 import { openPublisher } from "../../src/library/publisher.ts";
+import { runProgram } from "../support/application-program.ts";
 import { useLog } from "../support/log-of-file.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -94,14 +95,7 @@ describe("a mounted subscription", () => {
         handle: async () => { throw new Error("cannot"); },
       });
       new Elysia().use(stream.plugin).listen({ port: 0, hostname: "127.0.0.1" });`;
-    const child = Bun.spawn([process.execPath, "-e", program, log.url], {
-      cwd: `${import.meta.dir}/../..`,
-      stdin: "ignore",
-      stdout: "ignore",
-      stderr: "pipe",
-      timeout: 20_000,
-    });
-    const [errors, code] = await Promise.all([child.stderr.text(), child.exited]);
+    const { code, errors } = await runProgram(program, log.url);
     expect(code).toBe(1);
     expect(errors).toContain("handler_failed");
   }, 30_000);

@@ -4,6 +4,7 @@ import type { PostgresTarget } from "../adapters/postgres/client.ts";
 import { makeClock } from "../adapters/runtime/clock.ts";
 import { PgstreamError } from "../core/errors.ts";
 import type { Clock, Logger } from "../core/ports.ts";
+import { checkNumbers } from "./given-options.ts";
 
 /** How the library reaches the database and the world; the same for publishers and subscriptions. */
 export interface ConnectOptions {
@@ -56,10 +57,14 @@ const targetOf = (database: string | PostgresTarget): PostgresTarget => {
   return { url: database, tls: "off", ca: null };
 };
 
-export const connectDefaults = (options: ConnectOptions, name: string) => ({
-  target: targetOf(options.database),
-  name: options.name ?? name,
-  deadlineMs: options.deadlineMs ?? 30_000,
-  logger: options.logger ?? silent,
-  clock: options.clock ?? makeClock(),
-});
+/** @throws PgstreamError `invalid_config` */
+export const connectDefaults = (options: ConnectOptions, name: string) => {
+  checkNumbers(options, { deadlineMs: 1 });
+  return {
+    target: targetOf(options.database),
+    name: options.name ?? name,
+    deadlineMs: options.deadlineMs ?? 30_000,
+    logger: options.logger ?? silent,
+    clock: options.clock ?? makeClock(),
+  };
+};

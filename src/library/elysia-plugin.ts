@@ -18,7 +18,7 @@ import {
 
 export interface MountedSubscription {
   readonly status: () => SubscriptionStatus | null;
-  /** Called by the application's server; safe to call twice. */
+  /** Called by the application's server; safe to call twice. Once stopped it stays stopped: to listen again takes a new plugin. */
   readonly start: () => RunningSubscription;
   readonly stop: () => Promise<void>;
 }

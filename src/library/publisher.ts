@@ -7,6 +7,10 @@ import { PgstreamError } from "../core/errors.ts";
 import { makeAnnouncer } from "../core/publish/announcer.ts";
 import { makePublisher, type Publisher, type PublisherOptions } from "../core/publish/publisher.ts";
 import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
+import { checkNumbers, overDefaults } from "./given-options.ts";
+
+export { PgstreamError } from "../core/errors.ts";
+export { type EventDraft, RawJson } from "../core/event.ts";
 
 export interface OpenPublisherOptions extends ConnectOptions, Partial<Omit<PublisherOptions, "backoff">> {
   /**
@@ -41,14 +45,28 @@ const checkedConnections = (connections: number): number => {
   );
 };
 
+const checkOptions = (options: OpenPublisherOptions): void => {
+  checkNumbers(options, {
+    batchEventsMax: 1,
+    batchBytesMax: 1,
+    bufferEventsMax: 1,
+    bufferBytesMax: 1,
+    eventBytesMax: 1,
+    callBytesMax: 1,
+    furtherLaneEventsMin: 1,
+    closeTimeoutMs: 0,
+  });
+};
+
 /**
  * Opens a publisher: connections are taken when first needed, the second when there is more to publish than one batch at
  * a time can carry. Calls made while all are busy go out together next; an outage is waited out, with nothing lost and
  * nothing published twice.
- * @throws PgstreamError `invalid_config` when `connections` is not 1 to 16
+ * @throws PgstreamError `invalid_config`
  */
 export const openPublisher = (options: OpenPublisherOptions): Publisher & AsyncDisposable => {
   const { target, name, deadlineMs, logger, clock } = connectDefaults(options, "publisher");
+  checkOptions(options);
   const open = (): PostgresClient =>
     openClient(target, {
       name,
@@ -71,7 +89,7 @@ export const openPublisher = (options: OpenPublisherOptions): Publisher & AsyncD
       newId: () => crypto.randomUUID(),
       logger,
     },
-    { ...limits, ...options, backoff: backoffDefault },
+    { ...overDefaults(limits, options), backoff: backoffDefault },
   );
   const close = async (timeoutMs: number): Promise<void> => {
     const dueAt = clock.now() + timeoutMs;

@@ -1,6 +1,6 @@
 //! One tail and one listening connection for all subscriptions of the process on the same database.
 
-import { openClient, type PostgresTarget } from "../adapters/postgres/client.ts";
+import { openClient, type PostgresClient, type PostgresTarget } from "../adapters/postgres/client.ts";
 import { liveSession, makeLiveLog } from "../adapters/postgres/read/live-log.ts";
 import { makeLog, readingSession } from "../adapters/postgres/read/log.ts";
 import { keepListening } from "../adapters/postgres/wakeups.ts";
@@ -46,20 +46,18 @@ const limits = {
 };
 
 const openTail = ({ target, listens, deadlineMs, clock, logger }: TailOptions): OpenTail => {
-  const session = { ...liveSession, statement_timeout: serverTimeout(deadlineMs) };
-  const client = openClient(target, { name, deadlineMs, ownConnection: listens, session });
-  // For what is more than a page behind: planned anew each time, as by those who read alone.
-  const reading = openClient(target, {
-    name,
-    deadlineMs,
-    ownConnection: listens,
-    session: { ...readingSession, statement_timeout: serverTimeout(deadlineMs) },
-  });
   const stopped = new AbortController();
-  const endBoth = async (): Promise<void> => {
-    await Promise.all([client.end(), reading.end()]);
-  };
-  stopped.signal.addEventListener("abort", () => void endBoth(), { once: true });
+  const openWith = (settings: Readonly<Record<string, string>>): PostgresClient =>
+    openClient(target, {
+      name,
+      deadlineMs,
+      ownConnection: listens,
+      session: { ...settings, statement_timeout: serverTimeout(deadlineMs) },
+      signal: stopped.signal,
+    });
+  const client = openWith(liveSession);
+  // For what is more than a page behind: planned anew each time, as by those who read alone.
+  const reading = openWith(readingSession);
   const wakeups = makeWakeupFlag(clock);
   const listeners = new Set<() => void>([wakeups.raise]);
   const tail = new SharedTail(
@@ -87,7 +85,7 @@ const openTail = ({ target, listens, deadlineMs, clock, logger }: TailOptions): 
     close: async () => {
       stopped.abort();
       await Promise.all([running, listening]);
-      await endBoth();
+      await Promise.all([client.end(), reading.end()]);
     },
   };
 };

@@ -6,7 +6,7 @@ import type { SubscriptionEvents } from "../core/subscribe/subscribe.ts";
 
 export interface SubscriptionStatus {
   /**
-   * `live`: everything there is has been handled; `reading`: there is more; `standby`: another process holds the lease;
+   * `live`: everything there is has been handled; `reading`: there is more, or a batch is being handled; `standby`: another process holds the lease;
    * `retrying`: something outside fails and is tried again; `failed`: it stopped by itself, see `reason`.
    */
   readonly state: "starting" | "standby" | "reading" | "live" | "retrying" | "stopped" | "failed";
@@ -16,6 +16,8 @@ export interface SubscriptionStatus {
   readonly lastId: bigint | null;
   /** How long before the last batch was handled its newest event had been published, by two clocks. */
   readonly lagMs: number | null;
+  /** For how long the handler has had the batch in hand; null when it has none. */
+  readonly handlingMs: number | null;
   readonly cursor: string | null;
   /** What retention removed before it was read, the last time it happened. */
   readonly gap: string | null;
@@ -28,7 +30,7 @@ export interface SubscriptionTracker extends SubscriptionEvents {
 }
 
 export const makeSubscriptionStatus = (): SubscriptionTracker => {
-  let status: Omit<SubscriptionStatus, "cursor"> = {
+  let status: Omit<SubscriptionStatus, "cursor" | "handlingMs"> = {
     state: "starting",
     reason: null,
     handledEvents: 0,
@@ -37,14 +39,24 @@ export const makeSubscriptionStatus = (): SubscriptionTracker => {
     gap: null,
   };
   let handled: { readonly cursor: string } | null = null;
+  let handlingSinceMs: number | null = null;
   const become = (change: Partial<SubscriptionStatus>): void => {
     status = { ...status, reason: null, ...change };
   };
   return {
-    get: () => ({ ...status, cursor: handled?.cursor ?? null }),
+    get: () => ({
+      ...status,
+      cursor: handled?.cursor ?? null,
+      handlingMs: handlingSinceMs === null ? null : Math.round(performance.now() - handlingSinceMs),
+    }),
     onLive: () => become({ state: "live" }),
+    onHandle: () => {
+      handlingSinceMs = performance.now();
+      become({ state: "reading" });
+    },
     onBatch: (events, context) => {
       handled = context;
+      handlingSinceMs = null;
       const last = events.at(-1);
       become({
         state: "reading",
@@ -60,7 +72,9 @@ export const makeSubscriptionStatus = (): SubscriptionTracker => {
       else if (state === "standby") become({ state: "standby" });
       else become({ state: "retrying", reason: "the store is not reachable" });
     },
-    onEnd: (failure) =>
-      become(failure === null ? { state: "stopped" } : { state: "failed", reason: failure }),
+    onEnd: (failure) => {
+      handlingSinceMs = null;
+      become(failure === null ? { state: "stopped" } : { state: "failed", reason: failure });
+    },
   };
 };

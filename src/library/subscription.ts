@@ -5,40 +5,23 @@ import { openClient } from "../adapters/postgres/client.ts";
 import { makeLog, readingSession } from "../adapters/postgres/read/log.ts";
 import { decodeCursor } from "../core/cursor-codec.ts";
 import { messageOf } from "../core/errors.ts";
-import type { Event } from "../core/event.ts";
 import type { From } from "../core/read/start.ts";
-import type { Held } from "../core/subscribe/standby.ts";
-import { runWithLease } from "../core/subscribe/standby.ts";
-import type { ConsumerStore, DocumentWrite, Lease } from "../core/subscribe/store.ts";
-import {
-  type EventHandler,
-  type HandleContext,
-  runSubscription,
-  type SubscribeOptions,
-  type SubscribePorts,
-} from "../core/subscribe/subscribe.ts";
+import type { EventHandler } from "../core/subscribe/event-handler.ts";
+import { runSubscription, type SubscribeOptions, type SubscribePorts } from "../core/subscribe/subscribe.ts";
 import { parseTopicPatterns } from "../core/topic.ts";
 import { makeWakeupFlag } from "../core/wakeup-flag.ts";
 import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
+import { checkNumbers, checkWords, overDefaults } from "./given-options.ts";
 import { takeTail } from "./shared-tails.ts";
+import { runStored, type StoredCursor } from "./stored-cursor.ts";
 import { makeSubscriptionStatus, type SubscriptionStatus } from "./subscription-status.ts";
+
+export { PgstreamError } from "../core/errors.ts";
+export type { Event } from "../core/event.ts";
+export type { StoredCursor } from "./stored-cursor.ts";
 
 /** The application keeps its cursor itself, best together with its effect. */
 export type OwnCursor = EventHandler;
-
-/** The store keeps cursor and receipts; a second process on the same store stands by. */
-export interface StoredCursor {
-  readonly store: ConsumerStore;
-  /** What the cursor is kept under. */
-  readonly subscription: string;
-  /** How long a silent process keeps others standing by. Default 10,000 ms. */
-  readonly leaseTtlMs?: number;
-  /** As {@link EventHandler.handle}; the documents it answers are committed together with the receipts and the cursor. */
-  readonly handle: (
-    events: readonly Event[],
-    context: HandleContext,
-  ) => Promise<readonly DocumentWrite[] | void>;
-}
 
 export interface SubscriptionOptions
   extends ConnectOptions, Partial<Omit<SubscribeOptions, "filter" | "from" | "backoff">> {
@@ -80,18 +63,24 @@ const fromOf = (from: SubscriptionOptions["from"]): From => {
   return "kind" in from ? from : { kind: "cursor", cursor: decodeCursor(from.cursor) };
 };
 
-/** The two halves of the contract, kept in a store under a lease. */
-const storedHandler = ({ store, subscription, handle }: StoredCursor, lease: Lease): EventHandler => ({
-  cursor: async () => await store.cursor(subscription),
-  handle: async (events, context) => {
-    const writes = (await handle(events, context)) ?? [];
-    const receipts = events.map(({ id, topic, type }) => ({ eventId: id, topic, type }));
-    await store.commit(lease, { writes, receipts, cursor: context.cursor });
-  },
-  advance: async (cursor) => {
-    await store.commit(lease, { writes: [], receipts: [], cursor });
-  },
-});
+const checkOptions = (options: SubscriptionOptions & Partial<StoredCursor>): void => {
+  checkNumbers(options, {
+    pollIntervalMs: 1,
+    batchEventsMax: 1,
+    pageEventsMax: 1,
+    pageBytesMax: 1,
+    handlerRetriesMax: 0,
+    advanceIntervalMs: 0,
+    leaseTtlMs: 1,
+    ...(options.receiptsAgeMs !== null && { receiptsAgeMs: 1 }),
+  });
+  checkWords(options, {
+    onPurged: ["stop", "skip"],
+    onEpochChange: ["stop", "restart"],
+    wakeups: ["listen", "poll"],
+    ...(typeof options.from === "string" && { from: ["earliest", "latest"] }),
+  });
+};
 
 /**
  * Ends each batch with a turn of the event loop. A handler or a store that never waits, as SQLite never does, would keep
@@ -112,24 +101,23 @@ const takingTurns = (handler: EventHandler): EventHandler => ({
 
 /**
  * Starts a subscription and hands it back at once; it connects, and reconnects, for as long as it takes.
- * @throws PgstreamError `invalid_topic`, `invalid_cursor`
+ * @throws PgstreamError `invalid_config`, `invalid_topic`, `invalid_cursor`
  */
 export const openSubscription = (
   options: SubscriptionOptions & (OwnCursor | StoredCursor),
 ): RunningSubscription => {
   const { target, name, deadlineMs, logger, clock } = connectDefaults(options, "subscription");
+  checkOptions(options);
   const subscribe: SubscribeOptions = {
-    ...defaults,
-    ...options,
+    ...overDefaults(defaults, options),
     filter: parseTopicPatterns(options.topics),
     from: fromOf(options.from),
   };
   const listens = options.wakeups !== "poll";
   const stopped = new AbortController();
   const session = { ...readingSession, statement_timeout: serverTimeout(deadlineMs) };
-  const client = openClient(target, { name, deadlineMs, ownConnection: listens, session });
-  // A read that is on its way could keep us waiting until its deadline.
-  stopped.signal.addEventListener("abort", () => void client.end(), { once: true });
+  const { signal } = stopped;
+  const client = openClient(target, { name, deadlineMs, ownConnection: listens, session, signal });
   const flag = makeWakeupFlag(clock);
   const status = makeSubscriptionStatus();
   const shared = takeTail({ target, listens, deadlineMs, clock, logger }, flag.raise);
@@ -142,25 +130,18 @@ export const openSubscription = (
     logger,
   };
 
-  const runWith = async (handler: EventHandler, signal: AbortSignal): Promise<void> => {
+  const runWith = async (handler: EventHandler, until: AbortSignal): Promise<void> => {
     await runSubscription(
       { handler: takingTurns(handler), options: subscribe, ports, events: status },
-      signal,
+      until,
     );
   };
   const run = async (): Promise<void> => {
     if (!("store" in options)) {
-      await runWith(options, stopped.signal);
+      await runWith(options, signal);
       return;
     }
-    const held: Held = async (lease, signal) => await runWith(storedHandler(options, lease), signal);
-    const standby = { subscription: options.subscription, ttlMs: options.leaseTtlMs ?? 10_000 };
-    await runWithLease(
-      held,
-      { store: options.store, clock, logger, onState: status.onLease },
-      standby,
-      stopped.signal,
-    );
+    await runStored(options, { client, clock, logger, onState: status.onLease, runWith }, signal);
   };
   const live = async (): Promise<void> => {
     try {

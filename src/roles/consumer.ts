@@ -12,14 +12,13 @@ import type { Readiness } from "../http/health.ts";
 import { subscriptionPlugin } from "../library/elysia-plugin.ts";
 import type { SubscriptionStatus } from "../library/subscription-status.ts";
 import { openConfiguredStore } from "./configured-store.ts";
-import { keepReceiptsShort } from "./keep-receipts-short.ts";
 import type { Role, RoleContext, RunningRole } from "./role.ts";
 import { waitForDatabase } from "./wait-for-database.ts";
 
-const statementTimeoutMs = 30_000;
+const deadlineMs = 30_000;
 
 const readinessOf = (status: SubscriptionStatus, unknownEvents: number): Readiness => {
-  const { state, reason, handledEvents, lastId, lagMs, gap } = status;
+  const { state, reason, handledEvents, lastId, lagMs, handlingMs, gap } = status;
   const isReady = state === "live" || state === "reading" || state === "standby";
   return {
     ready: isReady,
@@ -30,6 +29,7 @@ const readinessOf = (status: SubscriptionStatus, unknownEvents: number): Readine
       unknownEvents,
       lastId: lastId === null ? null : String(lastId),
       lagMs,
+      handlingMs,
       gap,
     },
   };
@@ -64,26 +64,19 @@ const start = async (context: RoleContext): Promise<RunningRole> => {
   );
 
   const live = async (): Promise<void> => {
-    await using client = openClient(database, { name: "consumer upkeep", deadlineMs: statementTimeoutMs });
+    await using client = openClient(database, { name: "consumer check", deadlineMs, signal });
     try {
       const isReady = await waitForDatabase(client, context, signal, (reason) => {
         obstacle = reason;
       });
       if (!isReady || signal.aborted) return;
+      await client.end();
       obstacle = null;
       const subscription = stream.start();
-      const upkeep = keepReceiptsShort(
-        { store, client, clock, logger, ageMs: consumer.receiptsAgeMs },
-        signal,
-      );
       signal.addEventListener("abort", () => void subscription.stop(), { once: true });
-      try {
-        await subscription.done;
-      } finally {
-        stopping.abort();
-        await upkeep;
-      }
+      await subscription.done;
     } finally {
+      stopping.abort();
       await store.close();
     }
   };

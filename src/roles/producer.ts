@@ -9,7 +9,7 @@ import { openPublisher } from "../library/publisher.ts";
 import type { Role, RoleContext, RunningRole } from "./role.ts";
 import { waitForDatabase } from "./wait-for-database.ts";
 
-const statementTimeoutMs = 30_000;
+const deadlineMs = 30_000;
 /** Of the events that were accepted, when the role stops: most of the time that the process has for it. */
 const flushShare = 0.8;
 /** One of each, per interval. */
@@ -69,7 +69,7 @@ const start = (context: RoleContext): RunningRole => {
   let obstacle: string | null = "is starting";
 
   const produce = async (): Promise<void> => {
-    await using client = openClient(database, { name: "producer check", deadlineMs: statementTimeoutMs });
+    await using client = openClient(database, { name: "producer check", deadlineMs, signal });
     const isReady = await waitForDatabase(client, context, signal, (reason) => {
       obstacle = reason;
     });

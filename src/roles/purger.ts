@@ -61,8 +61,13 @@ const work = async (
   const options = optionsOf(config);
   const deadlineMs = statementTimeoutMs;
   const session = { ...readCommitted, statement_timeout: String(purgeDeadlineMs) };
-  await using client = openClient(target, { name: "purger", deadlineMs, session });
-  await using ticker = openClient(target, { name: "purger ticks", deadlineMs, session: readCommitted });
+  await using client = openClient(target, { name: "purger", deadlineMs, session, signal });
+  await using ticker = openClient(target, {
+    name: "purger ticks",
+    deadlineMs,
+    session: readCommitted,
+    signal,
+  });
   const isReady = await waitForDatabase(client, context, signal, (reason) => {
     progress.obstacle = reason;
   });

@@ -10,7 +10,8 @@ import type { TopicGap } from "../../src/core/gap.ts";
 import type { Log } from "../../src/core/log.ts";
 import { makeReader, type ReaderOptions } from "../../src/core/read/reader.ts";
 import { startCursor } from "../../src/core/read/start.ts";
-import { type EventHandler, runSubscription } from "../../src/core/subscribe/subscribe.ts";
+import type { EventHandler } from "../../src/core/subscribe/event-handler.ts";
+import { runSubscription } from "../../src/core/subscribe/subscribe.ts";
 import { parseTopicPatterns } from "../../src/core/topic.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openTestClient } from "../support/log-database.ts";
@@ -207,6 +208,7 @@ describe("ON_PURGED", () => {
       };
       const events = {
         onLive: () => stopping.abort(),
+        onHandle: () => {},
         onBatch: () => {},
         onRetry: () => {},
         onGap: (gap: readonly TopicGap[]) => void gaps.push(...gap),

@@ -349,6 +349,19 @@ describe("a handler", () => {
   });
 });
 
+test("mistake 12: with a store, receipts older than they are to be kept go, without anybody asking for it", async () => {
+  const published = await publish("kept.short", 20);
+  const store = await openStore("sqlite::memory:");
+  const options = { database: log.url, topics: ["kept.short"], store, handle: async () => {} };
+  await using first = openSubscription({ ...options, subscription: "first" });
+  await waitFor(async () => (await store.receiptCount()) === published.length, { what: "all receipts" });
+  await first.stop();
+  await using second = openSubscription({ ...options, subscription: "first", receiptsAgeMs: 1 });
+  await waitFor(async () => (await store.receiptCount()) === 0, { what: "receipts to go" });
+  await second.stop();
+  await store.close();
+});
+
 test("with a store, a process that goes down in the middle of a batch repeats that batch and no other", async () => {
   const published = await publish("stored", 60);
   await using store = { ...(await openStore("sqlite::memory:")), [Symbol.asyncDispose]: async () => {} };

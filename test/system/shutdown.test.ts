@@ -2,9 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 
+import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { run } from "./support/processes.ts";
-import { openStage, takeStock, untilEvents, untilHandled } from "./support/stage.ts";
+import { openStage, type Stage, takeStock, untilEvents, untilHandled } from "./support/stage.ts";
 
 const timeoutMs = 60_000;
 
@@ -62,6 +63,46 @@ describe("SIGTERM", () => {
       // The batch in hand is unknown, and was not acknowledged to anybody: no failure of the role.
       expect(await producer.stop("SIGTERM")).toBe(0);
       expect(producer.output()).toContain("stopped before the database had answered");
+    },
+    timeoutMs,
+  );
+});
+
+/** A proxy before the stage's server that goes silent with the first message it is asked to pass in which `until` is found. */
+const startSilencer = async (stage: Stage, role: "producer" | "consumer" | "purger", until: string) => {
+  const url = new URL(stage.settings(role)["DATABASE_URL"] ?? "");
+  const silenced = Promise.withResolvers<void>();
+  const proxy = await startTcpProxy({
+    host: url.hostname,
+    port: Number(url.port),
+    onChunk: (chunk, direction) => {
+      if (direction === "to-client" || !chunk.includes(until)) return "pass";
+      silenced.resolve();
+      return "silence";
+    },
+  });
+  const settings = { DATABASE_URL: proxy.through(url.href) };
+  return { settings, silenced: silenced.promise, [Symbol.asyncDispose]: async () => await proxy.close() };
+};
+
+describe("SIGTERM before a server that has gone silent ends, with exit code 0,", () => {
+  test.each([
+    ["a consumer that looks whether the log is fit", "consumer", "full_page_writes"],
+    ["a consumer that asks how old receipts may get", "consumer", "min(opened_at)"],
+    ["a producer that looks whether the log is fit", "producer", "full_page_writes"],
+    ["a purger that looks whether the log is fit", "purger", "full_page_writes"],
+    ["a purger in its round", "purger", "pgstream.prepare_segments"],
+    ["a purger that takes a tick", "purger", "pgstream.tick"],
+  ] as const)(
+    "%s",
+    async (_, role, until) => {
+      await using stage = await openStage(null);
+      await stage.migrate();
+      await using silencer = await startSilencer(stage, role, until);
+      const process = await stage.start(role, silencer.settings);
+      await silencer.silenced;
+      expect(await process.stop("SIGTERM")).toBe(0);
+      expect(process.output()).not.toContain("did not stop in time");
     },
     timeoutMs,
   );

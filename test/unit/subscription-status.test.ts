@@ -31,6 +31,12 @@ test("status counts what was handled and says where that ended, encoding the cur
   expect(encoded).toBe(0);
   expect(status.get()).toMatchObject({ state: "reading", handledEvents: 3, lastId: 3n, cursor: "second" });
   status.onLive();
+  expect(status.get().handlingMs).toBeNull();
+  status.onHandle();
+  expect(status.get()).toMatchObject({ state: "reading", handlingMs: expect.any(Number) as number });
+  status.onBatch([], at("third"));
+  expect(status.get().handlingMs).toBeNull();
+  status.onLive();
   status.onEnd("it broke");
-  expect(status.get()).toMatchObject({ state: "failed", reason: "it broke", lastId: 3n, cursor: "second" });
+  expect(status.get()).toMatchObject({ state: "failed", reason: "it broke", lastId: 3n, cursor: "third" });
 });

@@ -31,6 +31,8 @@ export interface ClientOptions {
   readonly ownConnection?: boolean;
   /** Settings of the session, e.g. `plan_cache_mode`; none can be given through a pooler. */
   readonly session?: Readonly<Record<string, string>>;
+  /** Ends the client when it aborts: what is on its way to a server that is silent would keep everybody until its deadline. */
+  readonly signal?: AbortSignal;
 }
 
 export interface PostgresClient extends AsyncDisposable {
@@ -143,5 +145,6 @@ export const openClient = (target: PostgresTarget, options: ClientOptions): Post
     current = null;
     await ending;
   };
+  options.signal?.addEventListener("abort", () => void end(), { once: true });
   return { run, renew, end, [Symbol.asyncDispose]: async () => await end() };
 };

@@ -4,7 +4,6 @@
 //! subscription visibly, with the cursor in front of what it failed on.
 
 import { backoffMs, type Backoff } from "../backoff.ts";
-import { encodeCursor } from "../cursor-codec.ts";
 import type { Cursor } from "../cursor.ts";
 import { hasCode, isRetryable, messageOf, PgstreamError } from "../errors.ts";
 import type { Event } from "../event.ts";
@@ -18,32 +17,7 @@ import { type Follower, makeFollower } from "../tail/follower.ts";
 import type { Tail } from "../tail/tail.ts";
 import type { TopicFilter } from "../topic.ts";
 import type { WakeupFlag } from "../wakeup-flag.ts";
-
-export interface HandleContext {
-  /** Where the subscription stands when this batch is done: opaque text. Store it together with the effect. */
-  readonly cursor: string;
-  /** Aborts when the subscription is to stop. The batch in hand may finish: when it does, it counts. */
-  readonly signal: AbortSignal;
-}
-
-/** What an application implements: the two halves *handle these events* and *where was I*. */
-export interface EventHandler {
-  /**
-   * Handles one ordered batch, never empty, never two at once. When it resolves, the batch is done. It must be
-   * idempotent on `event.id`, or commit its effect and `cursor` together. When it rejects, the same batch comes again, unless
-   * its cursor turns out to be stored: a bounded number of times, or for ever when the error is a PgstreamError that says
-   * `retryable`.
-   */
-  readonly handle: (events: readonly Event[], context: HandleContext) => Promise<void>;
-  /** The cursor of the last batch done, null when there is none. Asked at start, after every reconnect, and before a batch comes again. */
-  readonly cursor: () => Promise<string | null>;
-  /**
-   * Told where a new subscription starts that does not start at the earliest event, and now and then that it moved past
-   * events of other topics. Storing the first keeps one that started at `latest` from starting later after a restart before
-   * its first event; the others save work.
-   */
-  readonly advance?: (cursor: string, signal: AbortSignal) => Promise<void>;
-}
+import { advance, contextOf, type EventHandler, type HandleContext, storedCursor } from "./event-handler.ts";
 
 export interface SubscribeOptions {
   readonly filter: TopicFilter;
@@ -74,6 +48,9 @@ export interface SubscribePorts {
 export interface SubscriptionEvents {
   /** Nothing is left to read, for now. */
   readonly onLive: () => void;
+  /** A batch goes to the handler. */
+  readonly onHandle: () => void;
+  /** A batch is done. */
   readonly onBatch: (events: readonly Event[], context: Pick<HandleContext, "cursor">) => void;
   /** Something failed and is tried again. */
   readonly onRetry: (error: unknown) => void;
@@ -87,31 +64,22 @@ export interface Subscription {
   readonly events: SubscriptionEvents;
 }
 
-/** The cursor is encoded when first asked for, so that nobody waits for it before the events: mostly it is stored after them. */
-const contextOf = (after: Cursor, signal: AbortSignal): HandleContext => {
-  let cursor: string | null = null;
-  return {
-    get cursor() {
-      cursor ??= encodeCursor(after);
-      return cursor;
-    },
-    signal,
-  };
-};
-
 /** Hands a batch to the handler until it is done. Gives up after `handlerRetriesMax`, or when told to stop. */
 const deliver = async (batch: Batch, subscription: Subscription, signal: AbortSignal): Promise<boolean> => {
   const { handler, options, ports, events } = subscription;
   const context = contextOf(batch.cursor, signal);
+  events.onHandle();
   for (let attempt = 0, failures = 0; !signal.aborted; attempt += 1) {
     try {
       // What failed may have been stored all the same, and only the answer was lost.
-      const isDone = attempt > 0 && (await handler.cursor()) === context.cursor;
+      const isDone = attempt > 0 && (await storedCursor(handler)) === context.cursor;
       if (!isDone) await handler.handle(batch.events, context);
       events.onBatch(batch.events, context);
       return true;
     } catch (cause) {
       if (hasCode(cause, "lease_lost")) throw cause;
+      // Who gives up because it was told to has not failed.
+      if (signal.aborted) return false;
       if (!isRetryable(cause)) failures += 1;
       if (failures > options.handlerRetriesMax) {
         throw new PgstreamError(
@@ -133,7 +101,7 @@ const deliver = async (batch: Batch, subscription: Subscription, signal: AbortSi
 
 /** Reports what retention removed, or stops for it. */
 const gapReporter =
-  ({ options, events }: Subscription) =>
+  ({ options, ports, events }: Subscription) =>
   (gap: readonly TopicGap[]): void => {
     if (options.onPurged === "stop") {
       throw new PgstreamError(
@@ -142,6 +110,7 @@ const gapReporter =
         { details: { gap } },
       );
     }
+    ports.logger.warn({ gap: describeGap(gap) }, "retention removed events before they were read");
     events.onGap(gap);
   };
 
@@ -155,12 +124,12 @@ interface Stretch {
 /** One connected stretch: from the stored cursor on, until the signal aborts or something fails. */
 const follow = async (subscription: Subscription, stretch: Stretch, signal: AbortSignal): Promise<void> => {
   const { handler, options, ports } = subscription;
-  const known = { stored: await handler.cursor(), started: stretch.started };
+  const known = { stored: await storedCursor(handler), started: stretch.started };
   const { epoch, cursor, isPassing } = await findCursor(ports.log, known, options, ports.logger);
   if (isPassing) {
     // Else one that nothing has happened to yet would start later after a lost connection, or a restart.
     stretch.started = cursor;
-    await handler.advance?.(encodeCursor(cursor), signal);
+    await advance(handler, cursor, signal);
   }
   const follower = makeFollower({ ...ports, onNews: ports.wakeups.raise }, cursor, {
     ...options,
@@ -193,7 +162,7 @@ const deliverAll = async (
       if (!(await deliver(batch, subscription, signal))) return;
       advancedAt = ports.clock.now();
     } else if (handler.advance !== undefined && ports.clock.now() - advancedAt >= options.advanceIntervalMs) {
-      await handler.advance(encodeCursor(batch.cursor), signal);
+      await advance(handler, batch.cursor, signal);
       advancedAt = ports.clock.now();
     }
   }

@@ -2,11 +2,8 @@
 
 import { PgstreamError } from "../../../src/core/errors.ts";
 import type { TopicGap } from "../../../src/core/gap.ts";
-import {
-  type EventHandler,
-  runSubscription,
-  type SubscribeOptions,
-} from "../../../src/core/subscribe/subscribe.ts";
+import type { EventHandler } from "../../../src/core/subscribe/event-handler.ts";
+import { runSubscription, type SubscribeOptions } from "../../../src/core/subscribe/subscribe.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
 import type { WakeupFlag } from "../../../src/core/wakeup-flag.ts";
 import { noTail } from "../../support/no-tail.ts";
@@ -28,6 +25,7 @@ export const makeSubscription = (
   const gaps: TopicGap[] = [];
   const advanced: string[] = [];
   const store: { cursor: string | null; asked: number } = { cursor: null, asked: 0 };
+  const logger = makeFakeLogger();
   let lives = 0;
   let hint = Promise.withResolvers<void>();
   const wakeups: WakeupFlag = {
@@ -83,12 +81,13 @@ export const makeSubscription = (
           wakeups,
           clock,
           random: () => 0.5,
-          logger: makeFakeLogger(),
+          logger,
         },
         events: {
           onLive: () => {
             lives += 1;
           },
+          onHandle: () => {},
           onBatch: () => {},
           onRetry: (error) => retries.push(error),
           onGap: (gap) => gaps.push(...gap),
@@ -104,6 +103,7 @@ export const makeSubscription = (
     retries,
     gaps,
     advanced,
+    logger,
     store,
     run,
     lives: () => lives,

@@ -162,11 +162,14 @@ describe("events that were purged before they were read", () => {
   });
 
   test("are told and skipped, when told so", async () => {
-    const { run, stop, handled, gaps } = purged("skip");
+    const { run, stop, handled, gaps, logger } = purged("skip");
     const running = run();
     await settle(500);
     expect(handled).toEqual([4n]);
     expect(gaps).toEqual([{ topic: "a", events: 3, exact: true }]);
+    expect(logger.lines.filter(({ level }) => level === "warn").map(({ fields }) => fields)).toEqual([
+      { gap: "3 of a" },
+    ]);
     stop.abort();
     await running;
   });

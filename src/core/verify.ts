@@ -31,7 +31,7 @@ export interface ComparePorts {
   readonly logged: AsyncIterable<LoggedId>;
   /** Receipts of the subscribed topics, ascending, read from the store after the cursor. */
   readonly receipts: AsyncIterable<bigint>;
-  /** Those of the ids that the log holds, or that retention removed: asked last, for what seems to be extra. */
+  /** Those of the ids that the log holds, or that retention removed: asked for what seems to be extra. */
   readonly accounted: (ids: readonly bigint[]) => Promise<ReadonlySet<bigint>>;
 }
 
@@ -46,11 +46,30 @@ class Findings {
   toCome = 0;
   expired = 0;
   readonly missing: bigint[] = [];
-  readonly unmatched: bigint[] = [];
+  readonly extra: bigint[] = [];
   readonly duplicate: bigint[] = [];
+  /** Receipts without an event, not asked about yet. */
+  #unmatched: bigint[] = [];
+  readonly #accounted: ComparePorts["accounted"];
+
+  constructor(accounted: ComparePorts["accounted"]) {
+    this.#accounted = accounted;
+  }
 
   list(ids: bigint[], id: bigint): void {
     if (ids.length < listedMax) ids.push(id);
+  }
+
+  /** Most of them may be of purged events: those do not count against the list. */
+  async withoutEvent(id: bigint): Promise<void> {
+    this.#unmatched.push(id);
+    if (this.#unmatched.length >= listedMax) await this.settle();
+  }
+
+  async settle(): Promise<void> {
+    const accounted = await this.#accounted(this.#unmatched);
+    for (const id of this.#unmatched) if (!accounted.has(id)) this.list(this.extra, id);
+    this.#unmatched = [];
   }
 
   withoutReceipt(event: LoggedId, cursor: Cursor): void {
@@ -72,12 +91,12 @@ async function* distinct(receipts: AsyncIterable<bigint>, findings: Findings): A
 
 /** @param cursor read from the store before the receipts; null: nothing was handled yet */
 export const compare = async (cursor: Cursor | null, ports: ComparePorts): Promise<Comparison> => {
-  const findings = new Findings();
+  const findings = new Findings(ports.accounted);
   const receipts = distinct(ports.receipts, findings);
   let receipt = await receipts.next();
   for await (const event of ports.logged) {
     while (receipt.done !== true && receipt.value < event.id) {
-      findings.list(findings.unmatched, receipt.value);
+      await findings.withoutEvent(receipt.value);
       receipt = await receipts.next();
     }
     if (receipt.done !== true && receipt.value === event.id) {
@@ -89,16 +108,8 @@ export const compare = async (cursor: Cursor | null, ports: ComparePorts): Promi
       findings.withoutReceipt(event, cursor);
     }
   }
-  for (; receipt.done !== true; receipt = await receipts.next())
-    findings.list(findings.unmatched, receipt.value);
-  const accounted = await ports.accounted(findings.unmatched);
-  const { matching, missing, duplicate, toCome, expired, unmatched } = findings;
-  return {
-    matching,
-    missing,
-    duplicate,
-    toCome,
-    expired,
-    extra: unmatched.filter((id) => !accounted.has(id)),
-  };
+  for (; receipt.done !== true; receipt = await receipts.next()) await findings.withoutEvent(receipt.value);
+  await findings.settle();
+  const { matching, missing, extra, duplicate, toCome, expired } = findings;
+  return { matching, missing, extra, duplicate, toCome, expired };
 };

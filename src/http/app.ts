@@ -21,8 +21,8 @@ export interface AppDeps {
   readonly parts: readonly Part[];
   /** Why the process as a whole is not ready (it stops), or null. */
   readonly obstacle: string | null;
-  /** False while routes may still appear: an unknown path is then "not yet" instead of "not found". */
-  readonly isSettled: boolean;
+  /** Why routes may be missing, or null: an unknown path is then "not now" instead of "not found". */
+  readonly missing: string | null;
 }
 
 const securityHeaders = {
@@ -74,12 +74,12 @@ const whereOf = ({ type, valueError }: ValidationError): string => {
 };
 
 /** By class, not by Elysia's `code`: that one is read off the error, which may come from anybody's library. */
-const problemIn = (error: unknown, { isSettled, obstacle }: AppDeps): Problem => {
+const problemIn = (error: unknown, { missing, obstacle }: AppDeps): Problem => {
   if (error instanceof ValidationError) return invalidRequest(whereOf(error));
   if (error instanceof ParseError) return httpProblems.malformed;
   if (!(error instanceof NotFoundError)) return problemOf(error);
   if (obstacle !== null) return unavailable("the process stops; try again later");
-  return isSettled ? httpProblems.notFound : unavailable("a role is still starting; try again later");
+  return missing === null ? httpProblems.notFound : unavailable(`${missing}; try again later`);
 };
 
 /** @throws PgstreamError `internal` when two parts serve the same route */

@@ -54,7 +54,8 @@ export const documentRoutes = ({ store, collection }: DocumentRoutesOptions) =>
       return json({ items: documents, next });
     })
     .get(`/${collection}/:id`, async ({ params: { id } }) => {
-      if (id.length > idLengthMax) return notFound(collection);
+      // Null where the path is not percent-encoded text.
+      if (((id as string | null)?.length ?? Infinity) > idLengthMax) return notFound(collection);
       const document = await store.document(collection, id);
       return document === null ? notFound(collection) : json(document);
     });

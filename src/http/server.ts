@@ -17,6 +17,15 @@ export interface HttpServer {
   readonly close: () => Promise<void>;
 }
 
+/**
+ * The same request under a URL that has a host of one length. Elysia looks for the path from a fixed place on, which a short `Host`
+ * moves it in front of; and HTTP/1.0 needs none.
+ */
+const withHost = (request: Request): Request => {
+  const path = request.url.replace(/^[a-z]+:\/\/[^/]*/i, "");
+  return new Request(`http://localhost${path.startsWith("/") ? path : "/"}`, request);
+};
+
 const problem = (): Response => {
   const { status, ...body } = httpProblems.internal;
   return json(body, status);
@@ -33,7 +42,7 @@ export const openServer = (address: { host: string; port: number }, first: Answe
       development: false,
       maxRequestBodySize: bodyBytesMax,
       idleTimeout: idleTimeoutSeconds,
-      fetch: async (request) => await answer(request),
+      fetch: async (request) => await answer(withHost(request)),
       error: problem,
     });
     return {

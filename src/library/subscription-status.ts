@@ -1,6 +1,6 @@
 //! What a subscription tells of itself.
 
-import { messageOf } from "../core/errors.ts";
+import { type ErrorCode, messageOf, PgstreamError } from "../core/errors.ts";
 import { describeGap } from "../core/gap.ts";
 import type { SubscriptionEvents } from "../core/subscribe/subscribe.ts";
 
@@ -12,6 +12,8 @@ export interface SubscriptionStatus {
   readonly state: "starting" | "standby" | "reading" | "live" | "retrying" | "stopped" | "failed";
   /** Why, when the state is `retrying` or `failed`. */
   readonly reason: string | null;
+  /** The same for a program: what the application's own errors stand for is `handler_failed`. */
+  readonly code: ErrorCode | null;
   readonly handledEvents: number;
   readonly lastId: bigint | null;
   /** How long before the last batch was handled its newest event had been published, by two clocks. */
@@ -26,13 +28,20 @@ export interface SubscriptionStatus {
 export interface SubscriptionTracker extends SubscriptionEvents {
   readonly get: () => SubscriptionStatus;
   readonly onLease: (state: "standby" | "holder" | "unreachable") => void;
-  readonly onEnd: (failure: string | null) => void;
+  /** @param failure null: it was told to stop */
+  readonly onEnd: (failure: { readonly error: unknown } | null) => void;
 }
+
+const whyOf = (error: unknown): Pick<SubscriptionStatus, "code" | "reason"> => ({
+  code: error instanceof PgstreamError ? error.code : "handler_failed",
+  reason: messageOf(error),
+});
 
 export const makeSubscriptionStatus = (): SubscriptionTracker => {
   let status: Omit<SubscriptionStatus, "cursor" | "handlingMs"> = {
     state: "starting",
     reason: null,
+    code: null,
     handledEvents: 0,
     lastId: null,
     lagMs: null,
@@ -41,7 +50,7 @@ export const makeSubscriptionStatus = (): SubscriptionTracker => {
   let handled: { readonly cursor: string } | null = null;
   let handlingSinceMs: number | null = null;
   const become = (change: Partial<SubscriptionStatus>): void => {
-    status = { ...status, reason: null, ...change };
+    status = { ...status, reason: null, code: null, ...change };
   };
   return {
     get: () => ({
@@ -65,16 +74,16 @@ export const makeSubscriptionStatus = (): SubscriptionTracker => {
         lagMs: last === undefined ? status.lagMs : Math.max(0, Date.now() - last.createdAt.getTime()),
       });
     },
-    onRetry: (error) => become({ state: "retrying", reason: messageOf(error) }),
+    onRetry: (error) => become({ state: "retrying", ...whyOf(error) }),
     onGap: (gap) => become({ gap: describeGap(gap) }),
     onLease: (state) => {
       if (state === "holder") become({ state: "starting" });
       else if (state === "standby") become({ state: "standby" });
-      else become({ state: "retrying", reason: "the store is not reachable" });
+      else become({ state: "retrying", reason: "the store is not reachable", code: "store_unavailable" });
     },
     onEnd: (failure) => {
       handlingSinceMs = null;
-      become(failure === null ? { state: "stopped" } : { state: "failed", reason: failure });
+      become(failure === null ? { state: "stopped" } : { state: "failed", ...whyOf(failure.error) });
     },
   };
 };

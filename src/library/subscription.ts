@@ -4,7 +4,6 @@
 import { openClient } from "../adapters/postgres/client.ts";
 import { makeLog, readingSession } from "../adapters/postgres/read/log.ts";
 import { decodeCursor } from "../core/cursor-codec.ts";
-import { messageOf } from "../core/errors.ts";
 import type { From } from "../core/read/start.ts";
 import type { EventHandler } from "../core/subscribe/event-handler.ts";
 import { runSubscription, type SubscribeOptions, type SubscribePorts } from "../core/subscribe/subscribe.ts";
@@ -148,7 +147,7 @@ export const openSubscription = (
       await run();
       status.onEnd(null);
     } catch (error) {
-      status.onEnd(messageOf(error));
+      status.onEnd({ error });
       throw error;
     } finally {
       stopped.abort();

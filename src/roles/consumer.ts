@@ -18,11 +18,12 @@ import { waitForDatabase } from "./wait-for-database.ts";
 const deadlineMs = 30_000;
 
 const readinessOf = (status: SubscriptionStatus, unknownEvents: number): Readiness => {
-  const { state, reason, handledEvents, lastId, lagMs, handlingMs, gap } = status;
+  const { state, code, handledEvents, lastId, lagMs, handlingMs, gap } = status;
   const isReady = state === "live" || state === "reading" || state === "standby";
   return {
     ready: isReady,
-    reason: isReady ? null : (reason ?? state),
+    // Its message stays in the log: whoever may probe need not learn names of hosts and tables.
+    reason: isReady ? null : code === null ? state : `${state}: ${code}`,
     details: {
       state,
       handledEvents,

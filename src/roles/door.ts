@@ -13,6 +13,11 @@ export interface Door {
 
 const closedDoor: Door = { url: "", show: () => undefined, close: async () => await Promise.resolve() };
 
+const missingOf = (roles: Scene["roles"]): string | null => {
+  if (roles.some((it) => it.isPending())) return "a role is still starting";
+  return roles.some((it) => it.hasFailed()) ? "a role has failed" : null;
+};
+
 /** @throws PgstreamError `invalid_config` when the address cannot be had */
 export const openDoor = async (
   { host, port }: Config["process"],
@@ -31,7 +36,7 @@ export const openDoor = async (
       // While it stops, roles are closing their stores: better no route than a broken one.
       parts: roles.map(({ name, status, routes }) => ({ name, status, routes: isStopping ? null : routes })),
       obstacle: isStopping ? "stopping" : null,
-      isSettled: !roles.some((it) => it.isPending()),
+      missing: missingOf(roles),
     });
   const server = openServer({ host, port }, appOf({ roles: [], isStopping: false }).fetch);
   logger.info({ address: server.url }, "the server listens");

@@ -18,6 +18,7 @@ export interface HostedRole extends Part {
   readonly routes: AnyElysia | null;
   /** Whether it still has to start. */
   readonly isPending: () => boolean;
+  readonly hasFailed: () => boolean;
   /** Never rejects. */
   readonly end: Promise<Ending>;
   /** Never rejects; resolves when the role has let go of everything. */
@@ -132,6 +133,7 @@ export const hostRole = (name: RoleName, context: RoleContext, options: HostOpti
       return state.is === "running" ? (state.role.routes ?? null) : null;
     },
     isPending: () => state.is === "waiting" || state.is === "starting",
+    hasFailed: () => state.is === "failed",
     end,
     stop,
   };

@@ -42,7 +42,12 @@ const report = (result: Comparison, patterns: readonly string[]): readonly strin
   ...(result.expired > 0 ? [`older than receipts are kept: ${result.expired}`] : []),
 ];
 
-const compareAll = async (config: Config, store: ConsumerStore): Promise<Comparison> => {
+interface Verified extends Comparison {
+  /** Whether the subscription has ever stored where it is. */
+  readonly hasCursor: boolean;
+}
+
+const compareAll = async (config: Config, store: ConsumerStore): Promise<Verified> => {
   const { topics, subscription, receiptsAgeMs } = config.consumer;
   const target = databaseFor(config.database.targets, "consumer");
   await using client = openClient(target, { name: "verify", deadlineMs: statementTimeoutMs });
@@ -58,7 +63,7 @@ const compareAll = async (config: Config, store: ConsumerStore): Promise<Compari
   }
   const filter = parseTopicPatterns(topics);
   const wanted = (await listTopics(client)).filter(({ name }) => filter.matches(name));
-  return await compare(cursor, {
+  const comparison = await compare(cursor, {
     logged: listEvents(
       client,
       newest,
@@ -71,16 +76,30 @@ const compareAll = async (config: Config, store: ConsumerStore): Promise<Compari
     ),
     accounted: async (ids) => await accountedIds(client, newest, ids),
   });
+  return { ...comparison, hasCursor: cursor !== null };
 };
 
-/** Exit code 1 when something is missing, extra or duplicate. */
+/** One line that says it all. A name nobody uses, or a store that was empty until it was asked, agrees with everything. */
+const verdictOf = (result: Verified, subscription: string): readonly [isEqual: boolean, line: string] => {
+  const { missing, extra, duplicate, matching, toCome, hasCursor } = result;
+  if (!hasCursor && matching + toCome > 0) {
+    return [
+      false,
+      `subscription ${subscription} has never stored a cursor here: look at SUBSCRIPTION and STORE_URL`,
+    ];
+  }
+  const isEqual = missing.length + extra.length + duplicate.length === 0;
+  return [isEqual, isEqual ? "the log and the store agree" : "the log and the store differ"];
+};
+
+/** Exit code 1 when something is missing, extra or duplicate, or when there is nothing to compare with. */
 export const verify: Command = async (config, { logger, print }) => {
   const store = await openConfiguredStore(config, logger);
   try {
     const result = await compareAll(config, store);
     for (const line of report(result, config.consumer.topics)) print(line);
-    const isEqual = result.missing.length + result.extra.length + result.duplicate.length === 0;
-    print(isEqual ? "the log and the store agree" : "the log and the store differ");
+    const [isEqual, line] = verdictOf(result, config.consumer.subscription);
+    print(line);
     return isEqual ? 0 : 1;
   } finally {
     await store.close();

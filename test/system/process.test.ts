@@ -113,6 +113,8 @@ test(
       deadlineMs: 30_000,
     });
     expect((await both.get("/health/ready")).status).toBe(503);
+    // What it handled is not gone.
+    expect((await both.get("/courses")).status).toBe(503);
     await both.stop("SIGTERM");
 
     await stage.query("delete from events where key = 'bad'");

@@ -50,6 +50,11 @@ test(
     );
     expect(before.code).toBe(0);
 
+    // Receipts belong to the store: a subscription that never ran has handled none of them.
+    const never = await run({ ...stage.settings("consumer"), SUBSCRIPTION: "never" }, "verify");
+    expect(never.output).toContain("subscription never has never stored a cursor here");
+    expect(never.code).toBe(1);
+
     // As many receipts as events, and yet not the same.
     renameReceipt(stage, 5, 999);
     const after = await run(stage.settings("consumer"), "verify");

@@ -37,6 +37,12 @@ test("status counts what was handled and says where that ended, encoding the cur
   status.onBatch([], at("third"));
   expect(status.get().handlingMs).toBeNull();
   status.onLive();
-  status.onEnd("it broke");
-  expect(status.get()).toMatchObject({ state: "failed", reason: "it broke", lastId: 3n, cursor: "third" });
+  status.onEnd({ error: new Error("it broke") });
+  expect(status.get()).toMatchObject({
+    state: "failed",
+    reason: "it broke",
+    code: "handler_failed",
+    lastId: 3n,
+    cursor: "third",
+  });
 });

@@ -27,7 +27,9 @@ const writeTriesMax = 3;
 /** The latest write of each document, by collection. */
 const latestWrites = (writes: readonly DocumentWrite[]): ReadonlyMap<string, readonly Stored[]> => {
   const collections = new Map<string, Map<string, Stored>>();
-  for (const { collection, id, eventId, document } of writes) {
+  for (const { collection, id: given, eventId, document } of writes) {
+    // As the driver will store it: a lone surrogate is not found again under its own name.
+    const id = given.toWellFormed();
     const latest = collections.get(collection) ?? new Map<string, Stored>();
     collections.set(collection, latest);
     const other = latest.get(id);

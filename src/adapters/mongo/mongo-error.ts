@@ -21,9 +21,12 @@ const passingCodes = new Set<unknown>([
   89, // NetworkTimeout
   91, // ShutdownInProgress
   112, // WriteConflict
+  133, // FailedToSatisfyReadPreference
+  134, // ReadConcernMajorityNotAvailableYet
   189, // PrimarySteppedDown
   251, // NoSuchTransaction: the primary changed, or it took too long
   262, // ExceededTimeLimit
+  9_001, // SocketException
   10_058, // LegacyNotPrimary
   10_107, // NotWritablePrimary
   11_600, // InterruptedAtShutdown

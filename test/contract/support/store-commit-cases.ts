@@ -37,6 +37,17 @@ export const commitCases = (under: StoreUnderTest): void => {
     });
   });
 
+  test("replaces a document whose id is no well-formed text, as any other", async () => {
+    await withStore(under, async (store) => {
+      const lease = await leaseOf(store);
+      const id = "course-\ud83d";
+      await store.commit(lease, { writes: [course(id, 1n)], receipts: [receipt(1n)], cursor: "after 1" });
+      await store.commit(lease, { writes: [course(id, 2n)], receipts: [receipt(2n)], cursor: "after 2" });
+      const { documents } = await store.documents("courses", null, 10);
+      expect(documents).toMatchObject([{ Version: "2" }]);
+    });
+  });
+
   test("takes a batch of which a part was committed before", async () => {
     await withStore(under, async (store) => {
       const lease = await leaseOf(store);

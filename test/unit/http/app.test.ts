@@ -26,7 +26,7 @@ const logger: Logger = {
 };
 
 const appOf = (parts: readonly Part[], deps: Partial<AppDeps> = {}) =>
-  makeApp({ version: "1.2.3", logger, parts, obstacle: null, isSettled: true, ...deps });
+  makeApp({ version: "1.2.3", logger, parts, obstacle: null, missing: null, ...deps });
 
 const ask = async (app: AnyElysia, path: string, init: RequestInit = {}) => {
   const response = await app.handle(new Request(`http://localhost${path}`, init));
@@ -114,7 +114,7 @@ describe("whatever goes wrong", () => {
   });
 
   test("a path that a starting role may yet serve is unavailable, not unknown", async () => {
-    expect(await ask(appOf([], { isSettled: false }), "/courses")).toMatchObject({
+    expect(await ask(appOf([], { missing: "a role has failed" }), "/courses")).toMatchObject({
       status: 503,
       body: { code: "unavailable" },
     });

@@ -1,6 +1,6 @@
 //! Where a subscription stands: a snapshot, or the middle of a window between two.
 
-import { equals, type Snapshot } from "./snapshot.ts";
+import { equals, fullSnapshot, type Snapshot } from "./snapshot.ts";
 
 /** In the middle of reading the window from `Cursor.seen` to `until`, by id. */
 export interface OpenWindow {
@@ -29,6 +29,9 @@ export const inWindow = (cursor: Cursor, until: Snapshot, after: bigint): Cursor
   ...cursor,
   window: { until, after },
 });
+
+/** Whether it is on its way out of its epoch: in a window that ends with whatever the epoch holds. */
+export const isCrossing = ({ window }: Cursor): boolean => window?.until.xmax === fullSnapshot.xmax;
 
 /** Whether two cursors stand at the same place, at rest or in the middle of the same window. */
 export const samePlace = (a: Cursor, b: Cursor): boolean =>

@@ -138,8 +138,8 @@ export interface PurgedTopic {
  */
 export interface Log {
   readonly epoch: () => Promise<EpochState>;
-  /** Whether the log has ever known this epoch. */
-  readonly knowsEpoch: (id: string) => Promise<boolean>;
+  /** All epochs from this one on, null: from the first; ascending. Empty when the log has never known it. */
+  readonly epochsSince: (id: string | null) => Promise<readonly Epoch[]>;
   /** What to bound the first look from `since` with: without it, that look opens every segment. */
   readonly bounds: (epoch: Epoch, since: Snapshot) => Promise<Bounds>;
   readonly look: (request: LookRequest) => Promise<Look>;

@@ -19,6 +19,9 @@ export interface Snapshot {
 /** Sees nothing: xids below 3 are not handed out to transactions. */
 export const emptySnapshot: Snapshot = { xmax: 3n, xip: [] };
 
+/** Sees every transaction that there can be. */
+export const fullSnapshot: Snapshot = { xmax: 2n ** 63n - 1n, xip: [] };
+
 const ascending = (a: Xid, b: Xid): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Brings a snapshot into canonical form; `xip` may be in any order and reach above `xmax`. */

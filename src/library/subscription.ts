@@ -75,7 +75,7 @@ const checkOptions = (options: SubscriptionOptions & Partial<StoredCursor>): voi
   });
   checkWords(options, {
     onPurged: ["stop", "skip"],
-    onEpochChange: ["stop", "restart"],
+    onEpochChange: ["stop", "cross", "restart"],
     wakeups: ["listen", "poll"],
     ...(typeof options.from === "string" && { from: ["earliest", "latest"] }),
   });

@@ -12,6 +12,7 @@ import { hasCode } from "../../src/core/errors.ts";
 import { becomeAnotherServer, migrate } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";
 import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";
+import { makeRandom } from "../support/seed.ts";
 import { subscribe, type SubscriberOptions } from "../support/subscriber.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -57,6 +58,29 @@ const startedOver = async (
     what: `${events} events`,
   });
   return [...subscriber.json];
+};
+
+/** What a subscription told to cross handles, stopped behind each batch and started again, until it has so many events. */
+const crossed = async (
+  database: string,
+  since: string | null,
+  events: number,
+): Promise<readonly string[]> => {
+  const json: string[] = [];
+  for (let cursor = since; json.length < events;) {
+    await using subscriber = subscribe({
+      database,
+      since: cursor,
+      onEpochChange: "cross",
+      batchEventsMax: 2,
+      pageEventsMax: 3,
+    });
+    await waitFor(() => subscriber.ids.length > 0, { what: "a batch" });
+    await subscriber.subscription.stop();
+    json.push(...subscriber.json);
+    cursor = subscriber.cursor();
+  }
+  return json;
 };
 
 const firstOfNextEpoch = 1n << 36n;
@@ -120,6 +144,8 @@ describe("mistake 10: the database is not the one it was", () => {
     expect(hasCode(late.error, "epoch_changed")).toBeTrue();
     expect(late.handled).toBe(0);
     expect(await startedOver(server.url("copy"), cursor, 1)).toEqual(['"d"']);
+    expect(await crossed(server.url("copy"), cursor, 1)).toEqual(['"d"']);
+    expect(await crossed(server.url("copy"), null, 4)).toEqual(['"a"', '"b"', '"c"', '"d"']);
     await copy.end();
   }, 60_000);
 
@@ -237,6 +263,7 @@ describeOnPostgres([15], "another server", (version) => {
     for (let n = 0; n < 300; n += 1) await sql`select pg_current_xact_id()`;
     for (const what of ["a", "b", "c"]) await publish(sql, what);
     const cursor = await cursorAfterAll(from.url(), 3);
+    for (const what of ["unread 1", "unread 2", "unread 3"]) await publish(sql, what);
     const dump = await run([join(binDir, "pg_dump"), "--dbname", from.url()]);
     await run([join(binDir, "psql"), "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", to.url()], dump);
 
@@ -249,6 +276,8 @@ describeOnPostgres([15], "another server", (version) => {
     for (let n = 0; n < 400; n += 1) await restored`select pg_current_xact_id()`;
     await publish(restored, "e");
     expect(await startedOver(to.url(), cursor, 2)).toEqual(['"d"', '"e"']);
+    const unread = ['"unread 1"', '"unread 2"', '"unread 3"'];
+    expect(await crossed(to.url(), cursor, 5)).toEqual([...unread, '"d"', '"e"']);
     await Promise.all([sql.end(), restored.end()]);
   }, 90_000);
 
@@ -258,6 +287,7 @@ describeOnPostgres([15], "another server", (version) => {
     const before = connect(server.url());
     await publish(before, "a");
     const cursor = await cursorAfterAll(server.url(), 1);
+    await publish(before, "unread");
     await before.end();
     await server.stop();
     await Bun.write(join(server.dataDir, "recovery.signal"), "");
@@ -271,6 +301,78 @@ describeOnPostgres([15], "another server", (version) => {
     const { error } = await failure({ database: server.url(), since: cursor });
     expect(hasCode(error, "epoch_changed")).toBeTrue();
     expect(await startedOver(server.url(), cursor, 1)).toEqual(['"b"']);
+    expect(await crossed(server.url(), cursor, 2)).toEqual(['"unread"', '"b"']);
+    await sql.end();
+  }, 90_000);
+
+  test("promoted amid transactions that overlap: whoever crosses gets what it lacked, once, and nothing else", async () => {
+    const random = makeRandom("crossing");
+    await using server = await startOwnServer({ version, settings: { restore_command: "false" } });
+    await migrate(server.url());
+    const writers = Array.from({ length: 6 }, () => ({ sql: connect(server.url()), open: [] as bigint[] }));
+    const committed: bigint[] = [];
+    const step = async (): Promise<void> => {
+      const writer = random.pick(writers);
+      const { sql, open } = writer;
+      if (open.length === 0) await sql`begin`;
+      if (open.length === 0 || random.chance(0.6)) {
+        open.push(await publish(sql, "x"));
+        return;
+      }
+      const isKept = random.chance(0.8);
+      await sql.unsafe(isKept ? "commit" : "rollback");
+      if (isKept) committed.push(...open);
+      writer.open = [];
+    };
+    const ticker = connect(server.url());
+    await ticker`insert into pgstream.topics (name) values ('t')`;
+    const handled: bigint[] = [];
+    let cursor: string | null = null;
+    for (let round = 0; round < 8; round += 1) {
+      for (let n = 0; n < 25; n += 1) await step();
+      if (random.chance(0.5)) await ticker`select pgstream.tick()`;
+      await using subscriber = subscribe({
+        database: server.url(),
+        since: cursor,
+        batchEventsMax: random.integer(1, 3),
+        pageEventsMax: random.integer(1, 5),
+      });
+      const wanted = random.integer(0, 8);
+      await waitFor(
+        () => subscriber.ids.length >= wanted || subscriber.subscription.status().state === "live",
+        {
+          what: "some events",
+        },
+      );
+      await subscriber.subscription.stop();
+      handled.push(...subscriber.ids);
+      cursor = subscriber.cursor();
+    }
+    // What is open goes down with the server.
+    await Promise.all(
+      [...writers.map(({ sql }) => sql), ticker].map(async (sql) => await sql.end({ timeout: 0 })),
+    );
+    await server.stop();
+    await Bun.write(join(server.dataDir, "recovery.signal"), "");
+    await server.start();
+    const sql = connect(server.url());
+    await waitFor(async () => (await sql`select where not pg_is_in_recovery()`).length > 0, {
+      what: "the promotion",
+    });
+    committed.push(await publish(sql, "new"));
+    await using subscriber = subscribe({
+      database: server.url(),
+      since: cursor,
+      onEpochChange: "cross",
+      batchEventsMax: random.integer(1, 3),
+      pageEventsMax: random.integer(1, 5),
+    });
+    await waitFor(() => subscriber.ids.at(-1) === committed.at(-1), {
+      what: "the event after the promotion",
+    });
+    handled.push(...subscriber.ids);
+    const sorted = (ids: readonly bigint[]) => ids.toSorted((a, b) => (a < b ? -1 : 1));
+    expect(sorted(handled)).toEqual(sorted(committed));
     await sql.end();
   }, 90_000);
 });

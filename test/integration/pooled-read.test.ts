@@ -39,7 +39,7 @@ type Call = (log: Log, place: Place) => Promise<unknown>;
 /** Each statement there is. */
 const calls: Readonly<Record<Exclude<keyof Log, "starts"> | keyof LogStarts, Call>> = {
   epoch: async (log) => await log.epoch(),
-  knowsEpoch: async (log, { epoch }) => await log.knowsEpoch(epoch.id),
+  epochsSince: async (log, { epoch }) => await log.epochsSince(epoch.id),
   bounds: async (log, { epoch, page }) => await log.bounds(epoch, page.until),
   look: async (log, { look }) => await log.look(look),
   firstPage: async (log, { page }) => await log.firstPage(page),

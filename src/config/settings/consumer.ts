@@ -71,9 +71,10 @@ export const consumerSettings = {
     default: "stop",
     about: "when events were purged unread",
   }),
-  onEpochChange: setting("ON_EPOCH_CHANGE", choice("stop", "restart"), {
+  onEpochChange: setting("ON_EPOCH_CHANGE", choice("stop", "cross", "restart"), {
     default: "stop",
-    about: "when the log is not the one the cursor knows; restart begins at its first event",
+    about:
+      "when the database was promoted, upgraded or restored: cross takes what is left of before, then goes on; restart does not",
   }),
   receiptsAgeMs: optional("RECEIPTS_AGE", duration({ minMs: 1_000 }), {
     about: "how long receipts are kept",

@@ -1,7 +1,8 @@
-//! Where a subscription goes on: at its stored cursor, at the configured start, or, if told so, at a new epoch's beginning.
+//! Where a subscription goes on: at its stored cursor, at the configured start, or, if told so, at a new epoch's beginning, or on the way
+//! there.
 
 import { decodeCursor } from "../cursor-codec.ts";
-import type { Cursor } from "../cursor.ts";
+import { type Cursor, isCrossing } from "../cursor.ts";
 import { PgstreamError } from "../errors.ts";
 import type { Epoch, Log } from "../log.ts";
 import type { Logger } from "../ports.ts";
@@ -10,8 +11,14 @@ import { beginningOf, type From, startCursor } from "./start.ts";
 export interface ResumeOptions {
   /** Where to start when nothing is stored. */
   readonly from: From;
-  readonly onEpochChange: "stop" | "restart";
+  readonly onEpochChange: OnEpochChange;
 }
+
+/**
+ * `stop`: end with `epoch_changed` or `unknown_epoch`; `cross`: what the log still holds of an earlier epoch of its own first, then the
+ * new one, and from the first epoch on where it begins at the earliest event; `restart`: start over at the new epoch's first event.
+ */
+export type OnEpochChange = "stop" | "cross" | "restart";
 
 /** What is known of where it was. */
 export interface Known {
@@ -26,6 +33,8 @@ export interface Place {
   readonly cursor: Cursor;
   /** It is stored nowhere, and who asks the log again may be told another one. */
   readonly isPassing: boolean;
+  /** The epochs from that of the cursor to the newest, where it has to cross. */
+  readonly path: readonly Epoch[];
 }
 
 const startOver = async (
@@ -34,12 +43,22 @@ const startOver = async (
   why: PgstreamError,
   { onEpochChange, logger }: ResumeOptions & { readonly logger: Logger },
 ): Promise<Place> => {
-  if (onEpochChange === "stop") throw why;
+  if (onEpochChange !== "restart") throw why;
   logger.warn({ code: why.code, epoch: epoch.id }, "starting over at the new epoch's first event");
   // Whoever was in an earlier epoch of this log is told what retention has removed of this one since.
   const cursor =
     why.code === "epoch_changed" ? beginningOf(epoch) : await startCursor(log, epoch, { kind: "earliest" });
-  return { epoch, cursor, isPassing: false };
+  return { epoch, cursor, isPassing: false, path: [] };
+};
+
+/** Where the log begins, in whichever epoch that was. */
+const firstOfAll = async (log: Log, newest: Epoch): Promise<Place | null> => {
+  const path = await log.epochsSince(null);
+  const [first, second] = path;
+  if (first === undefined || second === undefined) return null;
+  // What retention removed before it began is no gap.
+  const { purge } = await log.starts.floor(newest);
+  return { epoch: newest, cursor: { ...beginningOf(first), purge }, isPassing: false, path };
 };
 
 /** @throws PgstreamError `epoch_changed`, `unknown_epoch`, `invalid_cursor` */
@@ -54,27 +73,45 @@ export const findCursor = async (
   const from: From = cursor === null ? start : { kind: "cursor", cursor };
   const wanted = from.kind === "cursor" ? from.cursor.epoch : null;
   if (isRunning && (wanted === null || wanted === newest.id)) {
-    const isPassing = stored === null && start.kind !== "earliest" && start.kind !== "cursor";
-    return { epoch: newest, cursor: await startCursor(log, newest, from), isPassing };
-  }
-  const known = wanted === null || (await log.knowsEpoch(wanted));
-  const why = known
-    ? new PgstreamError(
-        "epoch_changed",
-        "the database is not the one this cursor was taken on: it was promoted, restored or recreated since; look what it lost, then start over with ON_EPOCH_CHANGE=restart",
-        { details: { cursorEpoch: wanted, newestEpoch: newest.id } },
-      )
-    : new PgstreamError(
-        "unknown_epoch",
-        "the cursor belongs to another log: this database has never known its epoch; check DATABASE_URL, or start over with ON_EPOCH_CHANGE=restart",
-        { details: { cursorEpoch: wanted, newestEpoch: newest.id } },
+    if (from.kind === "cursor" && isCrossing(from.cursor)) {
+      throw new PgstreamError(
+        "database_went_back",
+        "this cursor was on its way out of the epoch that the database is in: it is an older one than the one it was read from; look which of them is the primary",
       );
-  if (!isRunning && (onEpochChange === "restart" || wanted === null)) {
+    }
+    if (wanted === null && start.kind === "earliest" && onEpochChange === "cross") {
+      const place = await firstOfAll(log, newest);
+      if (place !== null) return place;
+    }
+    const isPassing = stored === null && start.kind !== "earliest" && start.kind !== "cursor";
+    return { epoch: newest, cursor: await startCursor(log, newest, from), isPassing, path: [] };
+  }
+  const path = wanted === null ? [] : await log.epochsSince(wanted);
+  const why =
+    wanted === null || path.length > 0
+      ? new PgstreamError(
+          "epoch_changed",
+          "the database is not the one this cursor was taken on: it was promoted, restored or recreated since; cross to the new epoch with ON_EPOCH_CHANGE=cross (onEpochChange), or start over in it with restart",
+          { details: { cursorEpoch: wanted, newestEpoch: newest.id } },
+        )
+      : new PgstreamError(
+          "unknown_epoch",
+          "the cursor belongs to another log: this database has never known its epoch; check DATABASE_URL, or start over with ON_EPOCH_CHANGE=restart (onEpochChange)",
+          { details: { cursorEpoch: wanted, newestEpoch: newest.id } },
+        );
+  if (!isRunning && (onEpochChange !== "stop" || wanted === null)) {
     throw new PgstreamError(
       "epoch_changed",
       "waiting for the purger, or the first publish, on this server: it opens a new epoch",
       { retryable: true },
     );
+  }
+  if (onEpochChange === "cross" && from.kind === "cursor" && path.length > 1) {
+    logger.warn(
+      { from: wanted, to: newest.id },
+      "the epoch has changed: first what the log still holds of the earlier one",
+    );
+    return { epoch: newest, cursor: from.cursor, isPassing: false, path };
   }
   return await startOver(log, newest, why, { from: start, onEpochChange, logger });
 };

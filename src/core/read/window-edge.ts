@@ -9,7 +9,7 @@ export const checkEpoch = (look: Look, epoch: Epoch): void => {
   if (look.epoch.isRunning && look.epoch.newest.id === epoch.id) return;
   throw new PgstreamError(
     "epoch_changed",
-    "the database is not the one this cursor was taken on: it was promoted, restored or recreated since; look what it lost, then start over with ON_EPOCH_CHANGE=restart",
+    "the database is not the one this cursor was taken on: it was promoted, restored or recreated since; cross to the new epoch with ON_EPOCH_CHANGE=cross (onEpochChange), or start over in it with restart",
     {
       details: { cursorEpoch: epoch.id, newestEpoch: look.epoch.newest.id, isRunning: look.epoch.isRunning },
     },

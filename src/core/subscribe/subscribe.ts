@@ -8,10 +8,11 @@ import type { Cursor } from "../cursor.ts";
 import { hasCode, isRetryable, messageOf, PgstreamError } from "../errors.ts";
 import type { Event } from "../event.ts";
 import { describeGap, type TopicGap } from "../gap.ts";
-import type { Log } from "../log.ts";
+import type { Epoch, Log } from "../log.ts";
 import type { Clock, Logger } from "../ports.ts";
+import { makeCrossing } from "../read/crossing.ts";
 import type { Batch } from "../read/reader.ts";
-import { findCursor } from "../read/resume.ts";
+import { findCursor, type OnEpochChange } from "../read/resume.ts";
 import type { From } from "../read/start.ts";
 import { type Follower, makeFollower } from "../tail/follower.ts";
 import type { Tail } from "../tail/tail.ts";
@@ -28,8 +29,7 @@ export interface SubscribeOptions {
   readonly pageBytesMax: number;
   /** `stop`: end with `events_purged`; `skip`: report the gap and go on behind it. */
   readonly onPurged: "stop" | "skip";
-  /** `stop`: end with `epoch_changed` or `unknown_epoch`; `restart`: start over at the new epoch's first event. */
-  readonly onEpochChange: "stop" | "restart";
+  readonly onEpochChange: OnEpochChange;
   readonly handlerRetriesMax: number;
   readonly backoff: Backoff;
   readonly advanceIntervalMs: number;
@@ -121,11 +121,39 @@ interface Stretch {
   readonly onProgress: () => void;
 }
 
+/** Hands over what is left of earlier epochs. Answers where the newest begins, null when it was stopped before. */
+const cross = async (
+  start: Cursor,
+  path: readonly Epoch[],
+  subscription: Subscription,
+  { stretch, signal }: { readonly stretch: Stretch; readonly signal: AbortSignal },
+): Promise<Cursor | null> => {
+  const { options, ports } = subscription;
+  const crossing = makeCrossing(ports.log, start, path, {
+    ...options,
+    onGap: gapReporter(subscription),
+  });
+  let events = 0;
+  while (!signal.aborted) {
+    const batch = await crossing.next();
+    stretch.onProgress();
+    if (batch === null) {
+      ports.logger.info({ events, epoch: path.at(-1)?.id }, "crossed into the newest epoch");
+      return crossing.cursor();
+    }
+    if (!(await deliver(batch, subscription, signal))) return null;
+    events += batch.events.length;
+  }
+  return null;
+};
+
 /** One connected stretch: from the stored cursor on, until the signal aborts or something fails. */
 const follow = async (subscription: Subscription, stretch: Stretch, signal: AbortSignal): Promise<void> => {
   const { handler, options, ports } = subscription;
   const known = { stored: await storedCursor(handler), started: stretch.started };
-  const { epoch, cursor, isPassing } = await findCursor(ports.log, known, options, ports.logger);
+  const { epoch, cursor: place, isPassing, path } = await findCursor(ports.log, known, options, ports.logger);
+  const cursor = path.length > 1 ? await cross(place, path, subscription, { stretch, signal }) : place;
+  if (cursor === null) return;
   if (isPassing) {
     // Else one that nothing has happened to yet would start later after a lost connection, or a restart.
     stretch.started = cursor;
@@ -188,9 +216,9 @@ export const runSubscription = async (subscription: Subscription, signal: AbortS
     } catch (error) {
       // Stopping cuts off a read that is on its way.
       if (signal.aborted && hasCode(error, "database_unavailable")) return;
-      // Noticed while reading: where to start over is found as after any other reconnect.
-      const startsOver = options.onEpochChange === "restart" && hasCode(error, "epoch_changed");
-      if (!startsOver && !isRetryable(error)) throw error;
+      // Noticed while reading: where to go on is found as after any other reconnect.
+      const goesOn = options.onEpochChange !== "stop" && hasCode(error, "epoch_changed");
+      if (!goesOn && !isRetryable(error)) throw error;
       events.onRetry(error);
       ports.logger.warn({ attempt, error: messageOf(error) }, "reading failed; trying again");
       await ports.clock.sleep(backoffMs(attempt, options.backoff, ports.random), signal);

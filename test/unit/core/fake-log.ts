@@ -55,6 +55,7 @@ const epochNamed = (id: string, number: number, firstId: bigint, snapshot: Snaps
 export const epochIds = {
   first: "11111111-1111-4111-8111-111111111111",
   second: "22222222-2222-4222-8222-222222222222",
+  third: "33333333-3333-4333-8333-333333333333",
   foreign: "ffffffff-ffff-4fff-8fff-ffffffffffff",
 } as const;
 
@@ -238,9 +239,10 @@ const logOf = (database: FakeDatabase): Log => ({
     await database.called("epoch");
     return { newest: database.newestEpoch(), isRunning: database.isRunning };
   },
-  knowsEpoch: async (id) => {
+  epochsSince: async (id) => {
     await Promise.resolve();
-    return database.epochs.some((epoch) => epoch.id === id);
+    const from = id === null ? 0 : database.epochs.findIndex((epoch) => epoch.id === id);
+    return from < 0 ? [] : database.epochs.slice(from);
   },
   bounds: async (_, since) => {
     await Promise.resolve();

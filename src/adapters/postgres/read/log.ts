@@ -129,6 +129,11 @@ const epochOf = (row: EpochColumns): EpochState => ({
 const selectNewestEpoch: Statement<EpochColumns> = sql`
   select ${epochColumns} from pgstream.epochs e order by e.number desc limit 1`;
 
+const selectEpochsSince = (id: string | null): Statement<EpochColumns> => sql`
+  select ${epochColumns} from pgstream.epochs e
+  ${id === null ? empty : sql`where e.number >= (select o.number from pgstream.epochs o where o.id = ${id}::uuid)`}
+  order by e.number`;
+
 const selectPurgedTopics = (
   epoch: Epoch,
   purge: bigint,
@@ -168,10 +173,7 @@ export const makeLog = (client: PostgresClient, pooled = false): Log => {
       return epochOf(row);
     },
 
-    knowsEpoch: async (id) => {
-      const rows = await ask(sql`select from pgstream.epochs where id = ${id}::uuid`);
-      return rows.length > 0;
-    },
+    epochsSince: async (id) => (await ask(selectEpochsSince(id))).map((row) => epochOf(row).newest),
 
     bounds: async (epoch, since) => {
       const [row] = await ask(selectBounds(epoch, since));

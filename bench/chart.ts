@@ -59,7 +59,7 @@ const series = (block: Block, index: number, theme: Theme) =>
     itemStyle: { color: theme[name] },
     barMaxWidth: 15,
     label: { show: true, position: "right" as const, color: theme.text, formatter: labelOf },
-    data: block.rows.map((row) => row[name]?.median ?? null),
+    data: block.rows.map((row) => row[name]?.value ?? null),
   }));
 
 const labelOf = ({ value }: { readonly value?: unknown }): string =>

@@ -6,7 +6,8 @@ export interface Wish {
   /** Names of measures or of groups, null for all. */
   readonly only: readonly string[] | null;
   readonly scale: number;
-  readonly rounds: number;
+  /** Null: as each measure has it. */
+  readonly rounds: number | null;
   readonly eventsMax: number | null;
   readonly soakMs: number | null;
   readonly jsonFile: string;
@@ -73,7 +74,7 @@ const parseSetting = (
 interface Flags {
   readonly only?: readonly string[];
   readonly scale: number;
-  readonly rounds: number;
+  readonly rounds?: number;
   readonly events?: number;
   readonly soak?: number;
   readonly json: string;
@@ -110,7 +111,11 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
       parseScale,
       1,
     )
-    .option("--rounds <count>", "how often measured thing and limit take turns", parseCount, 3)
+    .option(
+      "--rounds <count>",
+      "how often measured thing and limit take turns (9 times where a turn is short, else and below full scale 3)",
+      parseCount,
+    )
     .option("--events <count>", "how far a growing log grows", parseCount)
     .option("--soak <time>", "a day compressed into, e.g., 30m; nothing else is measured", parseDurationMs)
     .option("--json <file>", "where the figures go", defaultJsonFile)
@@ -141,7 +146,7 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
   return {
     only: flags.only ?? null,
     scale: flags.scale,
-    rounds: flags.rounds,
+    rounds: flags.rounds ?? null,
     eventsMax: flags.events ?? null,
     soakMs: flags.soak ?? null,
     jsonFile: flags.json,

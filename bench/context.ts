@@ -37,7 +37,7 @@ export interface BenchContext {
   readonly checkpoint: () => Promise<void>;
   /** 1 is full. Use {@link scaled} for counts. */
   readonly scale: number;
-  /** At least 1: how often measured thing and limit take turns. */
+  /** At least 1: how often measured thing and limit take turns; as was said, else as the measure has it. */
   readonly rounds: number;
   /** `--events`: how many events a growing log grows to; null when it was not said. */
   readonly eventsMax: number | null;
@@ -54,7 +54,8 @@ export interface BenchContext {
 
 /** A figure over the rounds. */
 export interface Summary {
-  readonly median: number;
+  /** The median of the rounds; of a quantile, that of all rounds' samples together. */
+  readonly value: number;
   readonly min: number;
   readonly max: number;
 }
@@ -70,7 +71,7 @@ export interface Row {
   readonly limit: Summary | null;
   /** What the limit is, in a few words. */
   readonly limitIs: string;
-  /** Of pgstream's figure to the limit's, round by round. */
+  /** Of pgstream's figure to the limit's: the median of the rounds' ratios; of a quantile, the ratio of the two. */
   readonly ratio: Summary | null;
   /** As told, e.g. `0.75 ×`, and whether it was reached. Null: nothing was asked. */
   readonly must: Goal | null;
@@ -87,6 +88,8 @@ export interface Row {
 export interface Goal {
   readonly text: string;
   readonly isReached: boolean;
+  /** Judged round by round, where there were rounds: how sure the verdict is. */
+  readonly inRounds?: { readonly reached: number; readonly of: number };
 }
 
 /** A drawing that goes beside the JSON file and, with `--chart`, into that folder. */
@@ -106,6 +109,8 @@ export interface Measure {
   readonly name: string;
   /** One line, for `--help`. */
   readonly about: string;
+  /** How often measured thing and limit take turns at full scale when nobody says. Default 3. */
+  readonly rounds?: number;
   /** @throws DeliveryError when an event was lost, repeated, reordered or altered */
   readonly run: (context: BenchContext) => Promise<MeasureResult>;
 }
@@ -121,6 +126,9 @@ export interface Group {
 export class DeliveryError extends Error {
   override readonly name = "DeliveryError";
 }
+
+/** What a figure needs at least: one round in the middle, and what it lies between. */
+export const roundsLeast = 3;
 
 /** `full` events at full scale, in whole multiples of `step`, and never less than one step. */
 export const scaled = ({ scale }: Pick<BenchContext, "scale">, full: number, step = 1): number =>

@@ -11,8 +11,8 @@ export interface Turn {
   readonly usage: Usage;
   /** Of events that the usage is of. */
   readonly amount: number;
-  /** More figures of the same turn, by name. */
-  readonly more?: Readonly<Record<string, number>>;
+  /** What the value is a quantile of, in turns that have one: milliseconds of each event. */
+  readonly samples?: readonly number[];
 }
 
 export interface Contender {
@@ -21,7 +21,7 @@ export interface Contender {
 }
 
 export const summaryOf = (values: readonly number[]): Summary => ({
-  median: median([...values]),
+  value: median([...values]),
   min: min([...values]),
   max: max([...values]),
 });
@@ -44,9 +44,21 @@ export interface Turns {
   readonly values: readonly number[];
   readonly usage: Usage;
   readonly amount: number;
-  /** The figures called so, round by round. */
-  readonly more: (name: string) => readonly number[];
+  /** Of each round. */
+  readonly samples: readonly (readonly number[])[];
+  /** The figure of all rounds together, where there is one: it takes the place of the median of the rounds. */
+  readonly pooled?: number;
 }
+
+/**
+ * A quantile of all rounds' samples. The p99 of a single round hangs by its twenty slowest events: the median of such
+ * figures moves more from run to run than the one of them all.
+ */
+export const quantileOfTurns = (turns: Turns, share: number): Turns => ({
+  ...turns,
+  values: turns.samples.map((samples) => quantileOf(samples, share)),
+  pooled: quantileOf(turns.samples.flat(), share),
+});
 
 /** One per contender, in their order. */
 type TurnsOf<T extends readonly Contender[]> = { readonly [Index in keyof T]: Turns };
@@ -74,7 +86,7 @@ export const takeTurns = async <const T extends readonly Contender[]>(
     values: own.map(({ value }) => value),
     usage: addUsage(own.map(({ usage }) => usage)),
     amount: own.reduce((sum, { amount }) => sum + amount, 0),
-    more: (name: string) => own.map(({ more }) => more?.[name] ?? Number.NaN),
+    samples: own.map(({ samples = [] }) => samples),
   })) as TurnsOf<T>;
 };
 
@@ -99,21 +111,37 @@ export const ratioAtMost =
   (most: number) =>
   (ratio: number): Goal => ({ text: `≤ ${most} ×`, isReached: ratio <= most });
 
+const overRounds = ({ values, pooled }: Pick<Turns, "values" | "pooled">): Summary => {
+  const summary = summaryOf(values);
+  return pooled === undefined ? summary : { ...summary, value: pooled };
+};
+
+const ratioOf = (measured: Turns, limited: Turns): Summary => {
+  const values = measured.values.map((value, round) => value / (limited.values[round] ?? Number.NaN));
+  const isPooled = measured.pooled !== undefined && limited.pooled !== undefined;
+  return overRounds({ values, ...(isPooled && { pooled: measured.pooled / limited.pooled }) });
+};
+
 /** A row of the figures and of those of the limit, in the same rounds. */
 export const rowOf = (question: Question, measured: Turns, limited: Turns | null): Row => {
   const { measure, unit, limitIs, details = {} } = question;
-  const figures = measured.values;
-  const limit = limited === null ? null : limited.values;
-  const ratio =
-    limit === null ? null : summaryOf(figures.map((value, round) => value / (limit[round] ?? Number.NaN)));
-  const pgstream = summaryOf(figures);
-  const judge = (goal: Question["must"]): Goal | null =>
-    goal === null ? null : goal(ratio?.median ?? Number.NaN, pgstream.median);
+  const ratio = limited === null ? null : ratioOf(measured, limited);
+  const pgstream = overRounds(measured);
+  const judge = (goal: Question["must"]): Goal | null => {
+    if (goal === null) return null;
+    const reached = measured.values.filter(
+      (value, round) => goal(value / (limited?.values[round] ?? Number.NaN), value).isReached,
+    );
+    return {
+      ...goal(ratio?.value ?? Number.NaN, pgstream.value),
+      inRounds: { reached: reached.length, of: measured.values.length },
+    };
+  };
   return {
     measure,
     unit,
     pgstream,
-    limit: limit === null ? null : summaryOf(limit),
+    limit: limited === null ? null : overRounds(limited),
     limitIs,
     ratio,
     must: judge(question.must),
@@ -122,7 +150,7 @@ export const rowOf = (question: Question, measured: Turns, limited: Turns | null
     limitUsage: limited?.usage ?? null,
     amount: measured.amount,
     ...(limited !== null && { limitAmount: limited.amount }),
-    details: { ...details, rounds: figures, limitRounds: limit },
+    details: { ...details, rounds: measured.values, limitRounds: limited?.values ?? null },
   };
 };
 

@@ -8,11 +8,11 @@ import { dirname, join } from "node:path";
 import { version } from "../package.json";
 import { onStopSignals } from "../src/adapters/runtime/stop-signals.ts";
 import { readCommandLine, toldCommand, type Wish } from "./command-line.ts";
-import type { BenchContext, Measure, Picture } from "./context.ts";
+import type { Measure, Picture } from "./context.ts";
 import { readCommit, readMachineFacts } from "./machine.ts";
 import { groups } from "./registry.ts";
 import { disturbanceOf, markdownOf, replaceBlock, type Report } from "./report.ts";
-import { exitCodeOf, measureAll } from "./run.ts";
+import { exitCodeOf, measureAll, type RunContext } from "./run.ts";
 import { type BenchServer, startBenchServer } from "./server.ts";
 import { soak } from "./soak.ts";
 import { startUsageMeter } from "./usage.ts";
@@ -37,7 +37,7 @@ const contextOf = (
   { scale, rounds, eventsMax, soakMs }: Wish,
   server: BenchServer,
   signal: AbortSignal,
-): Omit<BenchContext, "rowsSoFar"> => ({
+): RunContext => ({
   adminUrl: server.adminUrl,
   serverPid: server.pid,
   dataDir: server.dataDir,

@@ -1,6 +1,6 @@
 //! A run in figures: as JSON for machines, and as a Markdown table for people.
 
-import type { Goal, Row, Summary, Usage } from "./context.ts";
+import { type Goal, roundsLeast, type Row, type Summary, type Usage } from "./context.ts";
 import type { Machine } from "./machine.ts";
 
 export interface Report {
@@ -16,7 +16,8 @@ export interface Report {
   };
   readonly settings: Readonly<Record<string, string>>;
   readonly scale: number;
-  readonly rounds: number;
+  /** As was said; null: as each measure has it. */
+  readonly rounds: number | null;
   readonly seconds: number;
   /** The most that other processes took in any row, 0 to 1. */
   readonly othersShareMax: number;
@@ -36,18 +37,25 @@ export const disturbanceOf = (rows: readonly Row[]): Pick<Report, "othersShareMa
 const figure = (value: number): string =>
   value >= 100 ? Math.round(value).toLocaleString("en-US") : value.toFixed(value >= 10 ? 1 : 2);
 
-const summaryText = ({ median, min, max }: Summary, unit: string): string => {
-  const spread = min === max ? "" : ` (${figure(min)} to ${figure(max)})`;
-  return `**${figure(median)}** ${unit}${spread}`;
+/** Nothing of a single round. */
+const spreadText = ({ min, max }: Summary, textOf: (value: number) => string): string =>
+  min === max ? "" : ` (${textOf(min)} to ${textOf(max)})`;
+
+const summaryText = (summary: Summary, unit: string): string =>
+  `**${figure(summary.value)}** ${unit}${spreadText(summary, figure)}`;
+
+const ratioText = (ratio: Summary | null): string => {
+  const textOf = (value: number): string => value.toFixed(2);
+  return ratio === null ? "–" : `${textOf(ratio.value)} ×${spreadText(ratio, textOf)}`;
 };
 
-const ratioText = (ratio: Summary | null): string =>
-  ratio === null ? "–" : `${ratio.median.toFixed(2)} × (${ratio.min.toFixed(2)} to ${ratio.max.toFixed(2)})`;
-
+/** The higher bound that was reached, else the lower one that was missed, and in how many rounds it was reached. */
 const verdictOf = ({ must, wanted }: Row): string => {
+  const textOf = (verdict: string, goal: Goal | null): string =>
+    goal?.inRounds === undefined ? verdict : `${verdict} (${goal.inRounds.reached} of ${goal.inRounds.of})`;
   if (must === null && wanted === null) return "–";
-  if (must?.isReached === false) return "missed";
-  return wanted?.isReached === true ? "wanted" : "reached";
+  if (must?.isReached === false) return textOf("missed", must);
+  return wanted?.isReached === true ? textOf("wanted", wanted) : textOf("reached", must);
 };
 
 const goalText = (goal: Goal | null): string => goal?.text ?? "–";
@@ -96,6 +104,12 @@ export const tableOf = (rows: readonly Row[]): string => {
   return [text(head), rule, ...rows.map((row) => text(cells(row)))].join("\n");
 };
 
+const roundsText = ({ rounds }: Report): string => {
+  if (rounds === null) return "Rounds in turns, as many as the verdict says";
+  const few = rounds < roundsLeast ? ` (**fewer than ${roundsLeast}**: no figure to go by)` : "";
+  return `${rounds} ${rounds === 1 ? "round" : "rounds in turns"}${few}`;
+};
+
 /** The table with all that is needed to believe it. */
 export const markdownOf = (report: Report): string => {
   const { machine, versions, settings } = report;
@@ -106,7 +120,7 @@ export const markdownOf = (report: Report): string => {
     "",
     `\`${report.command}\` on ${report.date}: ${machine.cores} cores (${machine.cpu}), ${machine.memoryGiB} GiB, ${machine.os}.`,
     `pgstream ${versions.pgstream}${versions.commit === null ? "" : ` (${versions.commit})`}, Bun ${versions.bun}, PostgreSQL ${versions.postgres}: ${shown.join(", ")}.`,
-    `${report.rounds} rounds in turns, median (least to most); scale ${report.scale}${report.scale < 1 ? " (a first impression: the goals are for scale 1)" : ""}; ${Math.round(report.seconds)} s in all.`,
+    `${roundsText(report)}, median (least to most); scale ${report.scale}${report.scale < 1 ? " (a first impression: the goals are for scale 1)" : ""}; ${Math.round(report.seconds)} s in all.`,
     report.isDisturbed
       ? `**Disturbed**: other processes took up to ${others} of the machine.`
       : `Undisturbed: other processes took at most ${others} of the machine.`,

@@ -164,14 +164,14 @@ const valuesOf = (samples: readonly Sample[], name: string): readonly number[] =
   samples.map(({ figures }) => figures[name] ?? Number.NaN).filter((value) => !Number.isNaN(value));
 
 const summaryOf = (values: readonly number[]): Summary => ({
-  median: median([...values]),
+  value: median([...values]),
   min: min([...values]),
   max: max([...values]),
 });
 
 const judge = ({ judgedBy, slack }: Series, middle: Summary, last: Summary): Goal | null => {
   if (judgedBy === null) return null;
-  const [before, after] = judgedBy === "peak" ? [middle.max, last.max] : [middle.median, last.median];
+  const [before, after] = judgedBy === "peak" ? [middle.max, last.max] : [middle.value, last.value];
   return { text: "flat", isReached: after <= before * 1.1 + slack };
 };
 

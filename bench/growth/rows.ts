@@ -2,7 +2,7 @@
 
 import type { Goal, Row, Summary, Usage } from "../context.ts";
 
-const once = (value: number): Summary => ({ median: value, min: value, max: value });
+const once = (value: number): Summary => ({ value, min: value, max: value });
 
 export interface Figure {
   readonly measure: string;

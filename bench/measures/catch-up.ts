@@ -64,6 +64,7 @@ const bySelect = async (context: BenchContext, database: string, drafts: readonl
 export const catchUp: Measure = {
   name: "catch-up",
   about: "one subscriber from earliest, cursor committed per batch, beside select in pages",
+  rounds: 9,
   run: async (context) => {
     const publishers = 4;
     const drafts = makeDrafts(scaled(context, eventsFull, publishers), publishers);

@@ -185,11 +185,11 @@ const fairness = ({ subscribers, drainMs, forMs }: Outcome): Goal => {
   return { text: "nobody starves, lag bounded", isReached: isFair && drainMs <= drainMsMax(forMs) };
 };
 
-const single = (value: number) => ({ median: value, min: value, max: value });
+const single = (value: number) => ({ value, min: value, max: value });
 
 const rowsOf = (flatOut: Outcome, half: Outcome, latency: Row | undefined): readonly Row[] => {
   const worstMs = Math.max(...half.subscribers.map(({ lagP99Ms }) => lagP99Ms));
-  const ratio = latency === undefined ? null : worstMs / latency.pgstream.median;
+  const ratio = latency === undefined ? null : worstMs / latency.pgstream.value;
   const atMost = (most: number): Goal | null =>
     ratio === null ? null : { text: `≤ ${most} ×`, isReached: ratio <= most };
   return [

@@ -71,6 +71,7 @@ const measureSize = async (context: BenchContext, size: number): Promise<Row> =>
 export const publishBatches: Measure = {
   name: "publish-batches",
   about: "4 publishers, lists of 1,000 and of 5,000, beside COPY",
+  rounds: 9,
   run: async (context) => {
     const rows: Row[] = [];
     for (const size of listSizes) rows.push(await measureSize(context, size));

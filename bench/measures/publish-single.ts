@@ -54,6 +54,7 @@ const byInsert = async (context: BenchContext, drafts: readonly Draft[]): Promis
 export const publishSingle: Measure = {
   name: "publish-single",
   about: "64 calls in flight, beside 64 connections that insert and commit",
+  rounds: 9,
   run: async (context) => {
     const drafts = makeDrafts(scaled(context, eventsFull));
     const inserted = drafts.slice(0, scaled(context, insertsFull));

@@ -2,8 +2,16 @@ import { describe, expect, test } from "bun:test";
 
 import { drawCharts } from "../../../bench/chart.ts";
 import type { BenchContext, Row } from "../../../bench/context.ts";
-import { ratioAtLeast, ratioAtMost, rowOf, takeTurns, type Turns } from "../../../bench/figures.ts";
-import { disturbanceOf, replaceBlock, tableOf } from "../../../bench/report.ts";
+import {
+  quantileOfTurns,
+  ratioAtLeast,
+  ratioAtMost,
+  rowOf,
+  takeTurns,
+  type Turns,
+} from "../../../bench/figures.ts";
+import { disturbanceOf, markdownOf, replaceBlock, type Report, tableOf } from "../../../bench/report.ts";
+import { measureAll, type RunContext } from "../../../bench/run.ts";
 import { parseProcStat, parsePsLine, secondsBelow } from "../../../bench/usage.ts";
 
 const usage = (othersShare = 0) => ({
@@ -16,7 +24,7 @@ const turnsOf = (...values: readonly number[]): Turns => ({
   values,
   usage: usage(),
   amount: 1,
-  more: () => values,
+  samples: [],
 });
 const question = {
   measure: "catch-up",
@@ -29,18 +37,46 @@ const question = {
 describe("a row", () => {
   test("has the median of the rounds' ratios, not the ratio of the medians", () => {
     const { ratio, pgstream } = rowOf(question, turnsOf(10, 20, 90), turnsOf(100, 100, 100));
-    expect(pgstream).toEqual({ median: 20, min: 10, max: 90 });
-    expect(ratio).toEqual({ median: 0.2, min: 0.1, max: 0.9 });
-    expect(rowOf(question, turnsOf(10, 20, 90), turnsOf(10, 100, 90)).ratio?.median).toBe(1);
+    expect(pgstream).toEqual({ value: 20, min: 10, max: 90 });
+    expect(ratio).toEqual({ value: 0.2, min: 0.1, max: 0.9 });
+    expect(rowOf(question, turnsOf(10, 20, 90), turnsOf(10, 100, 90)).ratio?.value).toBe(1);
   });
 
-  const verdictOf = (row: Row): string => tableOf([row]).split("\n")[2]?.split("|")[7]?.trim() ?? "";
-  test("says whether it reached what was asked of it", () => {
-    expect(verdictOf(rowOf(question, turnsOf(79), turnsOf(100)))).toBe("missed");
-    expect(verdictOf(rowOf(question, turnsOf(80), turnsOf(100)))).toBe("reached");
-    expect(verdictOf(rowOf(question, turnsOf(95), turnsOf(100)))).toBe("wanted");
-    expect(verdictOf(rowOf({ ...question, must: ratioAtMost(1.1) }, turnsOf(2), turnsOf(1)))).toBe("missed");
+  test("of a quantile has that of all rounds' samples together, and the spread of the rounds", () => {
+    const of = (...rounds: readonly (readonly number[])[]): Turns =>
+      quantileOfTurns({ ...turnsOf(), samples: rounds }, 0.5);
+    // The median of the rounds' medians would be 2, and that of the ratios 1.
+    const { pgstream, limit, ratio } = rowOf(
+      question,
+      of([1], [2], [9, 9, 9, 9]),
+      of([1], [2], [3, 3, 3, 3]),
+    );
+    expect(pgstream).toEqual({ value: 9, min: 1, max: 9 });
+    expect(limit).toEqual({ value: 3, min: 1, max: 3 });
+    expect(ratio).toEqual({ value: 3, min: 1, max: 3 });
+  });
+
+  const cellOf = (row: Row, column: number): string =>
+    tableOf([row]).split("\n")[2]?.split("|")[column]?.trim() ?? "";
+  const verdictOf = (row: Row): string => cellOf(row, 7);
+  test("says whether it reached what was asked of it, and in how many rounds", () => {
+    const limit = turnsOf(100, 100, 100);
+    expect(verdictOf(rowOf(question, turnsOf(70, 79, 80), limit))).toBe("missed (1 of 3)");
+    expect(verdictOf(rowOf(question, turnsOf(79, 80, 99), limit))).toBe("reached (2 of 3)");
+    expect(verdictOf(rowOf(question, turnsOf(95, 96, 97), limit))).toBe("wanted (3 of 3)");
+    expect(rowOf(question, turnsOf(79, 80, 99), limit).must?.inRounds).toEqual({ reached: 2, of: 3 });
+    const atMost = { ...question, must: ratioAtMost(1.1) };
+    expect(verdictOf(rowOf(atMost, turnsOf(2, 1, 2), turnsOf(1, 1, 1)))).toBe("missed (1 of 3)");
     expect(verdictOf(rowOf({ ...question, must: null, wanted: null }, turnsOf(2), null))).toBe("–");
+    const judgedOnce: Row = { ...rowOf(question, turnsOf(1), null), must: { text: "it", isReached: true } };
+    expect(verdictOf({ ...judgedOnce, wanted: null })).toBe("reached");
+  });
+
+  test("shows a spread of several rounds, and none of a single one", () => {
+    expect(cellOf(rowOf(question, turnsOf(10, 20, 30), turnsOf(100, 100, 100)), 4)).toBe(
+      "0.20 × (0.10 to 0.30)",
+    );
+    expect(cellOf(rowOf(question, turnsOf(641), turnsOf(100)), 4)).toBe("6.41 ×");
   });
 
   test("is disturbed when others took more than a tenth of the machine in any turn", () => {
@@ -70,6 +106,53 @@ test("measured thing and limit take turns, and who goes first alternates", async
   expect(first.values).toEqual([0, 1, 2]);
   expect(second.usage.wallSeconds).toBe(3);
   expect(second.amount).toBe(30);
+});
+
+describe("rounds", () => {
+  const roundsOf = async (context: Partial<RunContext>, rounds?: number): Promise<number> => {
+    let taken = 0;
+    const run = async (given: BenchContext) => {
+      taken = given.rounds;
+      return await Promise.resolve({ rows: [] });
+    };
+    const shared = {
+      say: () => {},
+      signal: new AbortController().signal,
+      rounds: null,
+      scale: 1,
+      ...context,
+    };
+    const measure = { name: "it", about: "", run, ...(rounds !== undefined && { rounds }) };
+    await measureAll([measure], shared as Partial<RunContext> as RunContext);
+    return taken;
+  };
+
+  test("are as many as was said, else as the measure has it, and three below full scale", async () => {
+    expect(await roundsOf({}, 9)).toBe(9);
+    expect(await roundsOf({})).toBe(3);
+    expect(await roundsOf({ scale: 0.04 }, 9)).toBe(3);
+    expect(await roundsOf({ scale: 0.04, rounds: 5 }, 9)).toBe(5);
+  });
+
+  test("are told, and too few are told of", () => {
+    const report: Report = {
+      date: "2026-01-31",
+      command: "bun run bench",
+      machine: { cpu: "a", cores: 2, memoryGiB: 1, os: "b" },
+      versions: { pgstream: "1", commit: null, bun: "1", postgres: "18" },
+      settings: {},
+      scale: 1,
+      rounds: null,
+      seconds: 1,
+      othersShareMax: 0,
+      isDisturbed: false,
+      rows: [],
+    };
+    expect(markdownOf(report)).toContain("as many as the verdict says");
+    expect(markdownOf({ ...report, rounds: 5 })).toContain("\n5 rounds in turns, median");
+    expect(markdownOf({ ...report, rounds: 2 })).toContain("2 rounds in turns (**fewer than 3**");
+    expect(markdownOf({ ...report, rounds: 1 })).toContain("1 round (**fewer than 3**");
+  });
 });
 
 test("the block between the markers is replaced, and nothing else", () => {

@@ -1,6 +1,6 @@
 //! What the benchmark was asked to do. A mistake is one line and exit code 2.
 
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 
 export interface Wish {
   /** Names of measures or of groups, null for all. */
@@ -27,7 +27,10 @@ export interface Answer {
   readonly exitCode: 0 | 2;
 }
 
-export const defaultJsonFile = "bench/results/latest.json";
+/** A file for each choice: a run of one kind leaves the figures of the others as they are. */
+const defaultJsonFile = ({ only, soak }: Pick<Flags, "only" | "soak">): string =>
+  `bench/results/${["latest", ...(soak === undefined ? (only ?? []) : ["soak"])].join("-")}.json`;
+
 const scales: Readonly<Record<string, number>> = { tiny: 0.005, quick: 0.04, full: 1 };
 const unitsMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
@@ -77,7 +80,7 @@ interface Flags {
   readonly rounds?: number;
   readonly events?: number;
   readonly soak?: number;
-  readonly json: string;
+  readonly json?: string;
   readonly chart?: string;
   readonly doc?: string;
   readonly binDir?: string;
@@ -105,22 +108,27 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
       "Measures pgstream beside the raw database, in turns, on a PostgreSQL of its own; every delivery is checked.",
     )
     .option("--only <names>", "what to measure, by commas", parseNames(new Set(choices.map((it) => it.name))))
-    .option(
-      "--scale <scale>",
-      "tiny, quick (everything in two minutes, speed in half a minute), full, or a number",
-      parseScale,
-      1,
-    )
+    .option("--scale <scale>", "tiny, quick (everything in under a minute), full, or a number", parseScale, 1)
     .option(
       "--rounds <count>",
       "how often measured thing and limit take turns (9 times where a turn is short, else and below full scale 3)",
       parseCount,
     )
     .option("--events <count>", "how far a growing log grows", parseCount)
-    .option("--soak <time>", "a day compressed into, e.g., 30m; nothing else is measured", parseDurationMs)
-    .option("--json <file>", "where the figures go", defaultJsonFile)
+    .addOption(
+      new Option("--soak <time>", "a day compressed into, e.g., 30m; nothing else is measured")
+        .argParser(parseDurationMs)
+        .conflicts("only"),
+    )
+    .option(
+      "--json <file>",
+      "where the figures go (bench/results/latest.json, a name of its own for each --only)",
+    )
     .option("--chart <folder>", "draw performance-light.svg and performance-dark.svg there")
-    .option("--doc <file>", "put the table into this Markdown file, between its markers")
+    .option(
+      "--doc <file>",
+      "put the table into this Markdown file, between its markers, and performance.json beside it",
+    )
     .option("--bin-dir <folder>", "measure the PostgreSQL whose initdb and postgres are there")
     .option("--set <name=value>", "a setting of the server, may be repeated", parseSetting)
     .helpOption("-h, --help", "print this")
@@ -149,7 +157,7 @@ export const readCommandLine = (argv: readonly string[], choices: readonly Choic
     rounds: flags.rounds ?? null,
     eventsMax: flags.events ?? null,
     soakMs: flags.soak ?? null,
-    jsonFile: flags.json,
+    jsonFile: flags.json ?? defaultJsonFile(flags),
     chartFolder: flags.chart ?? null,
     docFile: flags.doc ?? null,
     binDir: flags.binDir ?? null,

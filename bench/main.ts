@@ -2,16 +2,16 @@
 //! stdout, progress to stderr. One event lost, repeated, reordered or altered, and there is no figure at all.
 
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 
 import { version } from "../package.json";
 import { onStopSignals } from "../src/adapters/runtime/stop-signals.ts";
 import { readCommandLine, toldCommand, type Wish } from "./command-line.ts";
-import type { Measure, Picture } from "./context.ts";
+import type { Measure } from "./context.ts";
 import { readCommit, readMachineFacts } from "./machine.ts";
+import { obstacleOf, writeReport } from "./outputs.ts";
 import { groups } from "./registry.ts";
-import { disturbanceOf, markdownOf, replaceBlock, type Report } from "./report.ts";
+import { disturbanceOf, markdownOf, type Report } from "./report.ts";
 import { exitCodeOf, measureAll, type RunContext } from "./run.ts";
 import { type BenchServer, startBenchServer } from "./server.ts";
 import { soak } from "./soak.ts";
@@ -52,31 +52,7 @@ const contextOf = (
   startMeter: async () => await startUsageMeter(server.pid),
 });
 
-const write = async (file: string, text: string): Promise<void> => {
-  await mkdir(dirname(file), { recursive: true });
-  await Bun.write(file, text);
-  say(`wrote ${file}`);
-};
-
-const publishReport = async (wish: Wish, report: Report, pictures: readonly Picture[]): Promise<void> => {
-  const { jsonFile, chartFolder, docFile } = wish;
-  process.stdout.write(`${markdownOf(report)}\n`);
-  await write(jsonFile, `${JSON.stringify(report, null, 2)}\n`);
-  const drawn = [...pictures];
-  if (chartFolder !== null) {
-    // Loaded only when asked for: the drawing library takes longer to load than all the rest.
-    const { drawCharts } = await import("./chart.ts");
-    drawn.push(...drawCharts(report.rows));
-  }
-  for (const { name, svg } of drawn) await write(join(chartFolder ?? dirname(jsonFile), name), svg);
-  if (docFile !== null) {
-    await write(docFile, replaceBlock(await Bun.file(docFile).text(), markdownOf(report)));
-  }
-};
-
 const run = async (wish: Wish, signal: AbortSignal): Promise<void> => {
-  // Before anything is measured: a report that cannot be written is a run in vain.
-  if (wish.docFile !== null) replaceBlock(await Bun.file(wish.docFile).text(), "");
   const date = new Date().toISOString().slice(0, 10);
   say("starting PostgreSQL");
   await using server = await startBenchServer(wish, signal);
@@ -104,7 +80,8 @@ const run = async (wish: Wish, signal: AbortSignal): Promise<void> => {
     ...disturbanceOf(rows),
     rows,
   };
-  await publishReport(wish, report, pictures);
+  process.stdout.write(`${markdownOf(report)}\n`);
+  await writeReport(wish, report, pictures, say);
 };
 
 const runUntilStopped = async (wish: Wish): Promise<number> => {
@@ -126,13 +103,20 @@ const runUntilStopped = async (wish: Wish): Promise<number> => {
   return await exitCodeOf(async () => await run(wish, stopping.signal), stopping.signal, explain);
 };
 
+/** One line, when the run would come to nothing for where its flags point. */
+const mistakeIn = async ({ binDir, ...outputs }: Wish): Promise<string | null> =>
+  binDir !== null && !existsSync(join(binDir, "initdb"))
+    ? `--bin-dir: there is no initdb in ${binDir}`
+    : await obstacleOf(outputs);
+
 const wish = readCommandLine(process.argv.slice(2), choices);
 if ("print" in wish) {
   (wish.exitCode === 0 ? process.stdout : process.stderr).write(`${wish.print}\n`);
   process.exit(wish.exitCode);
 }
-if (wish.binDir !== null && !existsSync(join(wish.binDir, "initdb"))) {
-  process.stderr.write(`bench: --bin-dir: there is no initdb in ${wish.binDir}\n`);
+const mistake = await mistakeIn(wish);
+if (mistake !== null) {
+  process.stderr.write(`bench: ${mistake}\n`);
   process.exit(2);
 }
 process.exit(await runUntilStopped(wish));

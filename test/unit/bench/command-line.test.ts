@@ -28,7 +28,7 @@ describe("the benchmark's command line", () => {
     expect(
       read(
         ..."--only|latency, catch-up|--scale|quick|--rounds=5|--events|50_000_000".split("|"),
-        ..."--soak 30m --json a.json --chart docs --doc docs/a.md".split(" "),
+        ..."--json a.json --chart docs --doc docs/a.md".split(" "),
         ..."--bin-dir pg/bin --set shared_buffers=1GB --set wal_level=minimal".split(" "),
       ),
     ).toEqual({
@@ -36,13 +36,27 @@ describe("the benchmark's command line", () => {
       scale: 0.04,
       rounds: 5,
       eventsMax: 50_000_000,
-      soakMs: 1_800_000,
+      soakMs: null,
       jsonFile: "a.json",
       chartFolder: "docs",
       docFile: "docs/a.md",
       binDir: "pg/bin",
       settings: { shared_buffers: "1GB", wal_level: "minimal" },
     });
+  });
+
+  test("takes the time of a soak, which is all there is to measure then", () => {
+    expect(read("--soak", "30m")).toMatchObject({ soakMs: 1_800_000, only: null });
+  });
+
+  test("keeps the figures of each choice in a file of their own", () => {
+    const fileOf = (...argv: readonly string[]): string | null => {
+      const wish = read(...argv);
+      return "print" in wish ? null : wish.jsonFile;
+    };
+    expect(fileOf()).toBe("bench/results/latest.json");
+    expect(fileOf("--only", "catch-up,latency")).toBe("bench/results/latest-catch-up-latency.json");
+    expect(fileOf("--soak", "30m")).toBe("bench/results/latest-soak.json");
   });
 
   const mistakes = [
@@ -53,6 +67,7 @@ describe("the benchmark's command line", () => {
     ["--rounds", "1.5"],
     ["--events", "many"],
     ["--soak", "30"],
+    ["--soak", "30m", "--only", "latency"],
     ["--set", "shared_buffers"],
     ["--set", "port=1"],
     ["--unknown"],

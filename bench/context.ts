@@ -122,6 +122,11 @@ export interface Group {
   readonly measures: readonly Measure[];
 }
 
+/** The run cannot go on, and one line says why. */
+export class RunError extends Error {
+  override readonly name = "RunError";
+}
+
 /** What must never happen did: there is no figure then. */
 export class DeliveryError extends Error {
   override readonly name = "DeliveryError";

@@ -12,19 +12,30 @@ import { readCommit, readMachineFacts } from "./machine.ts";
 import { obstacleOf, writeReport } from "./outputs.ts";
 import { groups } from "./registry.ts";
 import { disturbanceOf, markdownOf, type Report } from "./report.ts";
-import { exitCodeOf, measureAll, type RunContext } from "./run.ts";
+import { exitCodeOf, measureAll, type Measured, type RunContext } from "./run.ts";
 import { type BenchServer, startBenchServer } from "./server.ts";
 import { soak } from "./soak.ts";
 import { startUsageMeter } from "./usage.ts";
+import { quietMsMaxFor, startWatch } from "./watch.ts";
 
 const all = groups.flatMap(({ measures }) => measures);
 const choices = [...all, ...groups];
 
 const startedAtMs = performance.now();
+let saidAtMs = startedAtMs;
 const say = (line: string): void => {
-  const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1).padStart(6);
+  saidAtMs = performance.now();
+  const seconds = ((saidAtMs - startedAtMs) / 1_000).toFixed(1).padStart(6);
   process.stderr.write(`${seconds} s  ${line}\n`);
 };
+
+/** How a run may end before it is done. */
+interface Endings {
+  /** The user has had enough. */
+  readonly stopped: AbortSignal;
+  /** Rejects when something failed that nobody waited for. */
+  readonly broken: Promise<never>;
+}
 
 const chosen = ({ only, soakMs }: Wish): readonly Measure[] => {
   if (soakMs !== null) return [soak];
@@ -52,22 +63,36 @@ const contextOf = (
   startMeter: async () => await startUsageMeter(server.pid),
 });
 
-const run = async (wish: Wish, signal: AbortSignal): Promise<void> => {
+/** Measures until it is done, the user has had enough, or the run cannot go on. */
+const measure = async (wish: Wish, server: BenchServer, { stopped, broken }: Endings): Promise<Measured> => {
+  const { hasEnded, log } = server;
+  const quietMs = (): number => performance.now() - saidAtMs;
+  const quietMsMax = quietMsMaxFor(wish.scale, wish.eventsMax);
+  using watch = startWatch({ hasServerEnded: hasEnded, log, quietMs, quietMsMax });
+  const halting = new AbortController();
+  const signal = AbortSignal.any([stopped, halting.signal]);
+  // A measure may be waiting for anything: the server is closed under it, and nobody asks what it says then.
+  const interrupted = Promise.withResolvers<never>();
+  stopped.addEventListener("abort", () => interrupted.reject(stopped.reason), { once: true });
+  try {
+    const measuring = measureAll(chosen(wish), contextOf(wish, server, signal));
+    return await Promise.race([measuring, interrupted.promise, broken, watch.failed]);
+  } catch (error) {
+    halting.abort();
+    throw stopped.aborted ? error : await watch.explain(error);
+  }
+};
+
+const run = async (wish: Wish, endings: Endings): Promise<void> => {
   const date = new Date().toISOString().slice(0, 10);
   say("starting PostgreSQL");
-  await using server = await startBenchServer(wish, signal);
+  await using server = await startBenchServer(wish, endings.stopped);
   say(
     `PostgreSQL ${server.version}: ${Object.entries(server.settings)
       .map(([name, value]) => `${name} ${value}`)
       .join(", ")}`,
   );
-  // Interrupted, a measure may be waiting for anything: the server is closed under it, and nobody asks what it says then.
-  const interrupted = Promise.withResolvers<never>();
-  signal.addEventListener("abort", () => interrupted.reject(signal.reason), { once: true });
-  const { rows, pictures } = await Promise.race([
-    measureAll(chosen(wish), contextOf(wish, server, signal)),
-    interrupted.promise,
-  ]);
+  const { rows, pictures } = await measure(wish, server, endings);
   const report: Report = {
     date,
     command: toldCommand(process.argv.slice(2)),
@@ -94,13 +119,13 @@ const runUntilStopped = async (wish: Wish): Promise<number> => {
     exit: (code) => process.exit(code),
   });
   const explain = (text: string): void => void process.stderr.write(`bench: ${text}\n`);
-  // What a measure left running fails when the server is closed under it.
-  process.on("unhandledRejection", (error) => {
-    if (stopping.signal.aborted) return;
-    explain(String(error instanceof Error ? error.stack : error));
-    process.exit(1);
-  });
-  return await exitCodeOf(async () => await run(wish, stopping.signal), stopping.signal, explain);
+  // What nobody waited for ends the run as any failure does, its server stopped and its folder removed. Only the first
+  // counts: what a measure left running fails when the server is closed under it.
+  const breaking = Promise.withResolvers<never>();
+  breaking.promise.catch(() => {}); // it may come before anybody waits for it
+  for (const event of ["unhandledRejection", "uncaughtException"]) process.on(event, breaking.reject);
+  const endings: Endings = { stopped: stopping.signal, broken: breaking.promise };
+  return await exitCodeOf(async () => await run(wish, endings), stopping.signal, explain);
 };
 
 /** One line, when the run would come to nothing for where its flags point. */

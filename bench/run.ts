@@ -8,6 +8,7 @@ import {
   type Picture,
   roundsLeast,
   type Row,
+  RunError,
 } from "./context.ts";
 
 export interface Measured {
@@ -55,7 +56,8 @@ export const exitCodeOf = async (
   } catch (error) {
     if (signal.aborted) return 130;
     const isTold =
-      error instanceof DeliveryError || error instanceof PgstreamError || !(error instanceof Error);
+      [DeliveryError, RunError, PgstreamError].some((kind) => error instanceof kind) ||
+      !(error instanceof Error);
     explain(isTold ? String(error).replace(/^\w*Error: /, "") : (error.stack ?? error.message));
     return 1;
   }

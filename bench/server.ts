@@ -10,6 +10,7 @@ import { openClient } from "../src/adapters/postgres/client.ts";
 import { migrateDatabase } from "../src/adapters/postgres/migrate/migrate.ts";
 import { silent } from "../src/library/defaults.ts";
 import { type BenchDatabase, DeliveryError } from "./context.ts";
+import { makeServerLog, type ServerLog } from "./server-log.ts";
 
 /**
  * All that differs from PostgreSQL's defaults: 64 connections that insert one by one, beside everybody else; and, as
@@ -37,6 +38,8 @@ const durable = ["fsync", "synchronous_commit", "full_page_writes"] as const;
 export interface BenchServer extends AsyncDisposable {
   readonly adminUrl: string;
   readonly pid: number;
+  readonly hasEnded: () => boolean;
+  readonly log: ServerLog;
   readonly dataDir: string;
   readonly version: string;
   /** As the server shows them. */
@@ -104,16 +107,16 @@ export const startBenchServer = async (
 ): Promise<BenchServer> => {
   await using opening = new AsyncDisposableStack();
   const binaries = await findBinaries(binDir === null ? {} : { binDir });
-  const server = opening.use(
-    await startServer({ binaries, password: "password", settings: { ...statedSettings, ...extra } }),
-  );
+  const log = makeServerLog();
+  const settings = { ...statedSettings, ...extra };
+  const server = opening.use(await startServer({ binaries, password: "password", settings, onLog: log.add }));
   const adminUrl = server.url();
   const admin = opening.adopt(
     postgres(adminUrl, { max: 1, fetch_types: false, onnotice: () => {} }),
     async (sql) => await sql.end({ timeout: 1 }),
   );
-  const settings = await readSettings(admin, Object.keys(extra));
-  const off = durable.filter((name) => settings[name] !== "on");
+  const shownSettings = await readSettings(admin, Object.keys(extra));
+  const off = durable.filter((name) => shownSettings[name] !== "on");
   if (off.length > 0) {
     throw new DeliveryError(`${off.join(" and ")} not on: a figure without durability would tell nothing`);
   }
@@ -121,9 +124,11 @@ export const startBenchServer = async (
   return {
     adminUrl,
     pid: server.pid() ?? 0,
+    hasEnded: () => server.pid() === undefined,
+    log,
     dataDir: server.dataDir,
     version: server.version,
-    settings,
+    settings: shownSettings,
     ...makeDatabases(adminUrl, admin, signal),
     [Symbol.asyncDispose]: async () => await open.disposeAsync(),
   };

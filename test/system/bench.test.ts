@@ -78,6 +78,39 @@ test("leaves nothing behind when it is interrupted, and prints no figure", async
   expect(await readdir(folder.path)).toEqual([]);
 }, 60_000);
 
+test("ends with one line when its server dies, and leaves nothing behind", async () => {
+  await using folder = await makeTemporaryFolder("pgstream-bench-test-");
+  await chmod(folder.path, 0o755);
+  const child = startBench(folder.path, "--only", "fan-out", "--json", join(folder.path, "never.json"));
+  let progress = "";
+  const read = (async () => {
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) progress += text;
+  })();
+  await waitFor(() => /fan-out: /.test(progress), { what: "the first measure", deadlineMs: 30_000 });
+  const [pidFile] = await Array.fromAsync(
+    new Bun.Glob("*/data/postmaster.pid").scan({ cwd: folder.path, absolute: true }),
+  );
+  const [postmaster] = (await Bun.file(pidFile ?? "").text()).split("\n");
+  process.kill(Number(postmaster), "SIGKILL");
+
+  expect(await child.exited).toBe(1);
+  await read;
+  const told = progress.slice(progress.indexOf("bench: ")).trimEnd();
+  expect(told).toMatch(/^bench: the PostgreSQL server has ended; its log said: [^\n]+$/);
+  expect(await child.stdout.text()).toBe("");
+  await waitFor(() => processesIn(folder.path).length === 0, { what: "the end of every process" });
+  expect(await readdir(folder.path)).toEqual([]);
+}, 60_000);
+
+test("says in one line when its figures cannot be written, before anything is measured", async () => {
+  await using folder = await makeTemporaryFolder("pgstream-bench-test-");
+  const child = startBench(folder.path, "--only", "latency", "--json", folder.path);
+  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  expect(code).toBe(2);
+  expect(out).toBe("");
+  expect(err).toMatch(/^bench: --json: [^\n]+\n$/);
+}, 60_000);
+
 test("refuses to measure without durability", async () => {
   await using folder = await makeTemporaryFolder("pgstream-bench-test-");
   await chmod(folder.path, 0o755);

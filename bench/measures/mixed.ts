@@ -5,10 +5,11 @@
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 
 import { type Checker, makeChecker } from "../checker.ts";
-import { type BenchContext, type Goal, type Measure, type Row, type Usage } from "../context.ts";
+import type { BenchContext, Measure } from "../context.ts";
 import { openCursor } from "../cursor-table.ts";
 import { type Draft, makeEventFactory } from "../events.ts";
 import { openPublishers, openReader, type Publisher } from "../log.ts";
+import { type Outcome, rowsOf } from "./mixed-outcome.ts";
 
 const publisherCount = 4;
 const subscriberCount = 3;
@@ -16,10 +17,6 @@ const listSize = 100;
 const callsInFlight = 8;
 const fullMs = 60_000;
 const shortestMs = 1_000;
-/** A subscriber has starved when it got less than this share of what the first one got, before anybody waits for it. */
-const starvedShare = 0.5;
-/** Lag is bounded when whoever is last is done so soon after the last publish: 5 s after a minute. */
-const drainMsMax = (forMs: number): number => Math.max(500, forMs / 12);
 const drainDeadlineMs = 120_000;
 
 /** What is published, numbered so that a number tells the publisher: event n is of publisher n modulo 4. */
@@ -45,6 +42,7 @@ const makeStream = () => {
       const index = Math.floor(n / publisherCount / listSize);
       return performance.now() - (calledAtMs[n % publisherCount]?.[index] ?? 0);
     },
+    published: (): readonly number[] => [...calledAtMs.keys()].map(sentBy),
     total: (): number => calledAtMs.reduce((sum, calls) => sum + calls.length * listSize, 0),
   };
 };
@@ -97,22 +95,6 @@ const publishAtRate = async (
   await Promise.all(answers);
 };
 
-interface Outcome {
-  readonly forMs: number;
-  readonly events: number;
-  readonly eventsPerSecond: number;
-  readonly usage: Usage;
-  /** How long the last subscriber needed after the last publish. */
-  readonly drainMs: number;
-  readonly subscribers: readonly {
-    /** When publishing ended, before anybody waited. */
-    readonly handled: number;
-    readonly lagP50Ms: number;
-    readonly lagP99Ms: number;
-    readonly lagMsMax: number;
-  }[];
-}
-
 const waitForAll = async (
   listeners: readonly Listener[],
   total: number,
@@ -162,6 +144,7 @@ const play = async (context: BenchContext, forMs: number, rate: number | null): 
   const publishedMs = performance.now() - startsAtMs;
   const total = stream.total();
   const handled = listeners.map(({ checker }) => checker.count());
+  context.say(`  ${total.toLocaleString("en-US")} events published`);
   const drainStartedAtMs = performance.now();
   await Promise.race([waitForAll(listeners, total, context.signal), ...failures]);
   return {
@@ -170,6 +153,7 @@ const play = async (context: BenchContext, forMs: number, rate: number | null): 
     eventsPerSecond: (total * 1_000) / publishedMs,
     usage: await meter.read(),
     drainMs: performance.now() - drainStartedAtMs,
+    published: stream.published(),
     subscribers: listeners.map(({ lag }, index) => ({
       handled: handled[index] ?? 0,
       lagP50Ms: lag.percentile(50) / 1_000,
@@ -177,51 +161,6 @@ const play = async (context: BenchContext, forMs: number, rate: number | null): 
       lagMsMax: lag.max / 1_000,
     })),
   };
-};
-
-const fairness = ({ subscribers, drainMs, forMs }: Outcome): Goal => {
-  const counts = subscribers.map(({ handled }) => handled);
-  const isFair = Math.min(...counts) >= starvedShare * Math.max(...counts);
-  return { text: "nobody starves, lag bounded", isReached: isFair && drainMs <= drainMsMax(forMs) };
-};
-
-const single = (value: number) => ({ value, min: value, max: value });
-
-const rowsOf = (flatOut: Outcome, half: Outcome, latency: Row | undefined): readonly Row[] => {
-  const worstMs = Math.max(...half.subscribers.map(({ lagP99Ms }) => lagP99Ms));
-  const ratio = latency === undefined ? null : worstMs / latency.pgstream.value;
-  const atMost = (most: number): Goal | null =>
-    ratio === null ? null : { text: `≤ ${most} ×`, isReached: ratio <= most };
-  return [
-    {
-      measure: "mixed, 4 publishers and 3 subscribers, flat out",
-      unit: "events/s",
-      pgstream: single(flatOut.eventsPerSecond),
-      limit: null,
-      limitIs: "–",
-      ratio: null,
-      must: fairness(flatOut),
-      wanted: null,
-      usage: flatOut.usage,
-      limitUsage: null,
-      amount: flatOut.events,
-      details: { ...flatOut },
-    },
-    {
-      measure: "mixed at half that rate, worst lag p99",
-      unit: "ms",
-      pgstream: single(worstMs),
-      limit: latency?.pgstream ?? null,
-      limitIs: latency === undefined ? "latency p99 (not measured in this run)" : "latency p99",
-      ratio: ratio === null ? null : single(ratio),
-      must: atMost(10),
-      wanted: atMost(4),
-      usage: half.usage,
-      limitUsage: null,
-      amount: half.events,
-      details: { ...half },
-    },
-  ];
 };
 
 export const mixed: Measure = {

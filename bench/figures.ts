@@ -63,14 +63,20 @@ export const quantileOfTurns = (turns: Turns, share: number): Turns => ({
 /** One per contender, in their order. */
 type TurnsOf<T extends readonly Contender[]> = { readonly [Index in keyof T]: Turns };
 
-/** Runs the contenders in turns. */
+/**
+ * Runs the contenders in turns.
+ * @param prepare what they find in each round, whoever of them goes first
+ */
 export const takeTurns = async <const T extends readonly Contender[]>(
   { rounds, say, signal, checkpoint }: BenchContext,
   contenders: T,
+  prepare?: () => Promise<void>,
 ): Promise<TurnsOf<T>> => {
   const turns = contenders.map((): Turn[] => []);
   for (let round = 0; round < rounds; round += 1) {
     const order = [...contenders.keys()];
+    signal.throwIfAborted();
+    await prepare?.();
     for (const index of round % 2 === 0 ? order : order.reverse()) {
       const contender = contenders[index];
       if (contender === undefined) continue;

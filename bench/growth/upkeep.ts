@@ -5,14 +5,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { openPublisher } from "../../src/library/publisher.ts";
 import { liveThrough, makeTopics } from "../../test/support/growth-log.ts";
-import type { BenchContext, Measure } from "../context.ts";
-import { quantileOf } from "../figures.ts";
+import { type BenchContext, type Measure, type Row, scaled } from "../context.ts";
+import { quantileOf, type Question, rowOf, takeTurns, type Turn } from "../figures.ts";
 import { openRaw, type RawSql } from "../raw-table.ts";
-import { rowOfFigure } from "./rows.ts";
+import { keepUp, lockTimeoutMs, type Upkeep } from "./keep-up.ts";
+import { type LockWaits, lookEveryMs, startLockWatch } from "./lock-waits.ts";
+import { atMost, rowOfFigure } from "./rows.ts";
 
 const publishers = 4;
 const intervalMs = 5;
-const segments = 8;
+const segments = 4;
+const segmentEventsFull = 1_000_000;
+const fullMs = 30_000;
+const shortestMs = 600;
 
 /** Calls in an open loop: due by the clock, whether the one before has been answered or not. Their milliseconds. */
 const publishFor = async (database: string, ms: number, signal: AbortSignal): Promise<readonly number[]> => {
@@ -36,122 +41,121 @@ const publishFor = async (database: string, ms: number, signal: AbortSignal): Pr
   return took;
 };
 
-interface Upkeep {
-  /** The longest that each kind of statement took. */
-  readonly longestMs: Readonly<Record<string, number>>;
-  readonly done: Readonly<Record<string, number>>;
-  /** Statements that gave up on a lock, to be tried again. */
-  readonly gaveUp: number;
+/** Where the large segments of a round are. */
+interface Filled {
+  readonly first: number;
+  readonly last: number;
 }
 
-/** Over and over until told to stop: as the purger and the migrator do it, with time made to pass. */
-const keepUp = async (sql: RawSql, signal: AbortSignal): Promise<Upkeep> => {
-  const longestMs: Record<string, number> = {};
-  const done: Record<string, number> = {};
-  let gaveUp = 0;
-  const step = async (name: string, statement: string): Promise<readonly Record<string, unknown>[]> => {
-    const startedAtMs = performance.now();
-    try {
-      const rows = await sql.unsafe(statement);
-      done[name] = (done[name] ?? 0) + 1;
-      return rows;
-    } catch (error) {
-      // lock_not_available
-      if (!(error instanceof Error && "code" in error && error.code === "55P03")) throw error;
-      gaveUp += 1;
-      return [];
-    } finally {
-      longestMs[name] = Math.max(longestMs[name] ?? 0, performance.now() - startedAtMs);
-    }
-  };
-  await sql`set lock_timeout = '100ms'`;
-  for (let round = 0; !signal.aborted; round += 1) {
-    await step(
-      "add a topic",
-      `insert into pgstream.topics (name) values ('added.${round}') on conflict do nothing`,
-    );
-    await step("attach and settle", "select pgstream.prepare_segments()");
-    await step("roll", "select pgstream.roll_segment('0 s', 0)");
-    await step("take a tick", "select pgstream.tick()");
-    await step(
-      "announce",
-      "select pgstream.announce_segment_purge(s.segment, s.floor) from pgstream.expired_segments('0 s') s limit 1",
-    );
-    await step("empty", "select pgstream.empty_segment(u.id) from pgstream.unfinished_purges() u");
-    const [emptied] = await sql<{ name: string; attached: boolean; pending: boolean }[]>`
-      select c.oid::regclass::text as name, i.inhrelid is not null as attached, coalesce(i.inhdetachpending, false) as pending
-      from pgstream.segments s
-      join pg_class c on c.oid = to_regclass('pgstream.events_' || s.segment)
-      left join pg_inherits i on i.inhrelid = c.oid
-      where s.emptied_at is not null order by s.segment limit 1`;
-    if (emptied !== undefined) {
-      const { name, attached, pending } = emptied;
-      if (attached) {
-        const how = pending ? "finalize" : "concurrently";
-        await step("detach", `alter table pgstream.events detach partition ${name} ${how}`);
-      } else await step("drop", `drop table ${name}`);
-    }
-    await sleep(100);
-  }
-  return { longestMs, done, gaveUp };
-};
-
-const measureUpkeep = async (context: BenchContext) => {
-  const events = Math.max(80_000, Math.round(8_000_000 * Math.min(1, context.scale)));
-  const ms = Math.max(4_000, 30_000 * Math.min(1, context.scale));
-  await using database = await context.createDatabase();
-  await using open = new AsyncDisposableStack();
-  const session = (): RawSql =>
-    open.adopt(openRaw(database.url, 1), async (it) => await it.end({ timeout: 1 }));
-  const filler = session();
-  await makeTopics(filler, "topic", 20);
-  await filler`set synchronous_commit = off`;
-  await liveThrough(filler, {
+/** Fills segments beyond those that there are: every round has as much to empty. */
+const fill = async (sql: RawSql, segmentEvents: number): Promise<Filled> => {
+  const [row] = await sql<{ current: number }[]>`select pgstream.current_segment() as current`;
+  const first = (row?.current ?? 0) + 1;
+  await liveThrough(sql, {
+    firstSegment: first,
     segments,
-    transactionsPerSegment: events / segments / 1_000,
+    transactionsPerSegment: segmentEvents / 1_000,
     eventsPerTransaction: 1_000,
     topics: 20,
     data: "json_build_object('n', n, 'note', repeat(md5(n::text), 6))",
   });
-  context.say(
-    `  ${segments} segments of ${(events / segments).toLocaleString("en-US")} events to be emptied`,
+  return { first, last: first + segments - 1 };
+};
+
+const pidOf = async (sql: RawSql): Promise<number> => {
+  const [row] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
+  return row?.pid ?? 0;
+};
+
+interface Stretch {
+  readonly turn: Turn;
+  readonly lockWaits: LockWaits;
+  readonly upkeep: Upkeep | null;
+}
+
+/** Publishes for a while, with upkeep beside it or in peace; locks are looked at in both, so that the looks cost both. */
+const publishBeside = async (
+  context: BenchContext,
+  database: string,
+  ms: number,
+  upkeepOf: string | null,
+): Promise<Stretch> => {
+  await using open = new AsyncDisposableStack();
+  const session = (): RawSql => open.adopt(openRaw(database, 1), async (it) => await it.end({ timeout: 1 }));
+  const keeper = session();
+  const pid = await pidOf(keeper);
+  const stopping = new AbortController();
+  const meter = await context.startMeter();
+  const locks = startLockWatch(session(), pid, stopping.signal);
+  const beside = Promise.all([
+    upkeepOf === null ? null : keepUp(keeper, upkeepOf, stopping.signal),
+    locks.done,
+  ]);
+  beside.catch(() => {}); // it is waited for below
+  const took = await publishFor(database, ms, context.signal);
+  const turn = { value: quantileOf(took, 0.99), usage: await meter.read(), amount: took.length };
+  stopping.abort();
+  const [upkeep] = await beside;
+  return { turn, lockWaits: locks.longest(), upkeep };
+};
+
+const measureUpkeep = async (context: BenchContext): Promise<readonly Row[]> => {
+  const scale = Math.min(1, context.scale);
+  const segmentEvents = scaled({ scale }, segmentEventsFull, 1_000);
+  const ms = Math.max(shortestMs, fullMs * scale);
+  await using database = await context.createDatabase();
+  await using open = new AsyncDisposableStack();
+  const filler = open.adopt(openRaw(database.url, 1), async (it) => await it.end({ timeout: 1 }));
+  await makeTopics(filler, "topic", 20);
+  await filler`set synchronous_commit = off`;
+  const rounds: {
+    readonly emptied: number;
+    readonly upkeep: Upkeep | null;
+    readonly lockWaits: LockWaits;
+  }[] = [];
+  let filled: Filled = { first: 0, last: 0 };
+  const besideUpkeep = async (round: number): Promise<Turn> => {
+    const { turn, ...rest } = await publishBeside(context, database.url, ms, `round-${round}`);
+    const { first, last } = filled;
+    const [row] = await filler<{ n: number }[]>`
+      select count(*)::integer as n from pgstream.segments
+      where segment between ${first} and ${last} and emptied_at is not null`;
+    rounds.push({ emptied: row?.n ?? 0, ...rest });
+    return turn;
+  };
+  const inPeace = async (): Promise<Turn> => (await publishBeside(context, database.url, ms, null)).turn;
+  const [upkeep, peace] = await takeTurns(
+    context,
+    [
+      { name: "p99 in ms beside upkeep", run: besideUpkeep },
+      { name: "p99 in ms in peace", run: inPeace },
+    ],
+    async () => {
+      filled = await fill(filler, segmentEvents);
+      context.say(`  ${segments} segments of ${segmentEvents.toLocaleString("en-US")} events to be emptied`);
+    },
   );
-  const peace: number[] = [];
-  const upkeep: number[] = [];
-  const kept: Upkeep[] = [];
-  for (let round = 0; round < context.rounds; round += 1) {
-    await context.checkpoint();
-    peace.push(quantileOf(await publishFor(database.url, ms, context.signal), 0.99));
-    await context.checkpoint();
-    const stopping = new AbortController();
-    const keeping = keepUp(session(), stopping.signal);
-    keeping.catch(() => {}); // it is waited for below
-    upkeep.push(quantileOf(await publishFor(database.url, ms, context.signal), 0.99));
-    stopping.abort();
-    kept.push(await keeping);
-    context.say(
-      `  round ${round + 1}: p99 ${upkeep.at(-1)?.toFixed(2)} ms, ${peace.at(-1)?.toFixed(2)} ms in peace`,
-    );
-  }
-  return { peace, upkeep, kept };
+  const question: Question = {
+    measure: "publish p99 while segments are emptied, removed and rolled",
+    unit: "ms",
+    limitIs: "p99 without",
+    must: null,
+    wanted: null,
+    details: { ratePerSecond: 1_000 / intervalMs, segments, segmentEvents, upkeep: rounds },
+  };
+  const lockWait = rowOfFigure({
+    measure: `longest wait of upkeep for a lock, looked at every ${lookEveryMs} ms`,
+    unit: "ms",
+    value: Math.max(...rounds.map(({ lockWaits }) => lockWaits.own)),
+    // It gives up then; a wait may be seen while it does.
+    must: atMost(lockTimeoutMs + lookEveryMs, "ms"),
+    details: { lockTimeoutMs, rounds: rounds.map(({ lockWaits }) => lockWaits) },
+  });
+  return [rowOf(question, upkeep, peace), lockWait];
 };
 
 export const growthUpkeep: Measure = {
   name: "growth-upkeep",
   about: "publish p99 while segments are emptied, removed and rolled and topics are added",
-  run: async (context) => {
-    const { peace, upkeep, kept } = await measureUpkeep(context);
-    const middle = (values: readonly number[]): number => quantileOf(values, 0.5);
-    return {
-      rows: [
-        rowOfFigure({
-          measure: "publish p99 while segments are emptied, removed and rolled",
-          unit: "ms",
-          value: middle(upkeep),
-          beside: { value: middle(peace), is: "p99 without" },
-          details: { ratePerSecond: 1_000 / intervalMs, upkeep, peace, kept },
-        }),
-      ],
-    };
-  },
+  run: async (context) => ({ rows: await measureUpkeep(context) }),
 };

@@ -6,6 +6,8 @@ import { describe, expect, test } from "bun:test";
 
 import postgres from "postgres";
 
+import { startLockWatch } from "../../bench/growth/lock-waits.ts";
+import { openRaw } from "../../bench/raw-table.ts";
 import { openPublisher } from "../../src/library/publisher.ts";
 import { type Bench, openBench, openTransaction } from "../support/purging.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -161,4 +163,32 @@ describe("what is remembered of those who publish", () => {
     const counted = await waitFor(updates, { what: "the updates to be counted" });
     expect(counted.in_place).toBe(counted.all);
   });
+});
+
+test("the benchmark sees how long a session waits for a lock, and who it is", async () => {
+  await using log = await openBench();
+  await using open = new AsyncDisposableStack();
+  const session = () => open.adopt(openRaw(log.url, 1), async (it) => await it.end({ timeout: 1 }));
+  const holder = await openTransaction(log.url);
+  await holder.sql`lock table pgstream.topics`;
+  const waiter = session();
+  const [row] = await waiter<{ pid: number }[]>`select pg_backend_pid() as pid`;
+  const pid = row?.pid ?? 0;
+  const stopping = new AbortController();
+  const own = startLockWatch(session(), pid, stopping.signal);
+  const other = startLockWatch(session(), 0, stopping.signal);
+  expect([own.longest(), other.longest()]).toEqual([
+    { own: 0, others: 0 },
+    { own: 0, others: 0 },
+  ]);
+
+  const waiting = waiter`select count(*) from pgstream.topics`.execute();
+  const isSeen = (): boolean => own.longest().own > 50 && other.longest().others > 50;
+  await waitFor(isSeen, { what: "a wait of 50 ms" });
+  await holder.end("rollback");
+  await waiting;
+  stopping.abort();
+  await Promise.all([own.done, other.done]);
+  expect(own.longest().others).toBe(0);
+  expect(other.longest().own).toBe(0);
 });

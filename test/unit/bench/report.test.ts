@@ -86,7 +86,7 @@ describe("a row", () => {
   });
 });
 
-test("measured thing and limit take turns, and who goes first alternates", async () => {
+test("measured thing and limit take turns, what they find is prepared, and who goes first alternates", async () => {
   const order: string[] = [];
   const context = {
     rounds: 3,
@@ -101,8 +101,9 @@ test("measured thing and limit take turns, and who goes first alternates", async
       return await Promise.resolve({ value: round, usage: usage(), amount: 10 });
     },
   });
-  const [first, second] = await takeTurns(context, [contender("a"), contender("b")]);
-  expect(order).toEqual(["a0", "b0", "b1", "a1", "a2", "b2"]);
+  const prepare = async (): Promise<void> => void (await Promise.resolve(order.push("|")));
+  const [first, second] = await takeTurns(context, [contender("a"), contender("b")], prepare);
+  expect(order).toEqual(["|", "a0", "b0", "|", "b1", "a1", "|", "a2", "b2"]);
   expect(first.values).toEqual([0, 1, 2]);
   expect(second.usage.wallSeconds).toBe(3);
   expect(second.amount).toBe(30);

@@ -31,7 +31,7 @@ export interface Answer {
 const defaultJsonFile = ({ only, soak }: Pick<Flags, "only" | "soak">): string =>
   `bench/results/${["latest", ...(soak === undefined ? (only ?? []) : ["soak"])].join("-")}.json`;
 
-const scales: Readonly<Record<string, number>> = { tiny: 0.005, quick: 0.04, full: 1 };
+const scales: Readonly<Record<string, number>> = { tiny: 0.005, quick: 0.02, full: 1 };
 const unitsMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 const parseScale = (text: string): number => {

@@ -17,7 +17,10 @@ import {
 import { databaseFigures, rowsOfSamples, rssMbOf, type Sample } from "./soak-samples.ts";
 
 const ratePerSecond = 2_000;
+/** At least, and one a minute. */
 const samplesWanted = 240;
+const sampleMsMax = 60_000;
+const tellEveryMs = 60_000;
 const removalsWanted = 12;
 
 /** A week and a day, in the proportions of the defaults, for the time that there is. */
@@ -27,7 +30,7 @@ const timesFor = (soakMs: number) => {
     retentionMs,
     segmentMs: Math.max(1_000, Math.round(retentionMs / 3)),
     windowMs: Math.max(2_000, Math.round(retentionMs / 2)),
-    sampleMs: Math.max(500, Math.round(soakMs / samplesWanted)),
+    sampleMs: Math.min(sampleMsMax, Math.max(500, Math.round(soakMs / samplesWanted))),
     // Autovacuum looks once a minute by default.
     vacuumSeconds: Math.min(60, Math.max(1, Math.round(soakMs / 60_000))),
     removalMs: Math.max(5_000, Math.round(soakMs / removalsWanted)),
@@ -105,7 +108,7 @@ const watch = async (
     signal.throwIfAborted();
     const sample = await sampleOf(sql, cast, (performance.now() - startedAtMs) / 1_000);
     samples.push(sample);
-    if (n % 10 === 0) {
+    if (n % Math.min(10, Math.floor(tellEveryMs / sampleMs)) === 0) {
       const { table = 0, segments = 0, subscriber = 0, behind = 0 } = sample.figures;
       say(
         `  ${Math.round(sample.seconds)} s: ${cast.publisher.published().toLocaleString("en-US")} events, table ${Math.round(table)} MB, ${segments} segments, subscriber ${Math.round(subscriber)} MB, ${behind} behind`,

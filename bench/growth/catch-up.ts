@@ -17,12 +17,18 @@ interface Passing {
   readonly events: number;
 }
 
+interface Passage {
+  readonly database: string;
+  readonly pattern: string;
+  readonly expected: number;
+  /** Told when a stretch has been handled, of those before it, too. */
+  readonly onStretch?: (seconds: readonly number[]) => void;
+}
+
 /** Reads the topics to the end of the log; checks that every event comes, and comes once. */
 const passThrough = async (
   { signal }: BenchContext,
-  database: string,
-  pattern: string,
-  expected: number,
+  { database, pattern, expected, onStretch = () => {} }: Passage,
 ): Promise<Passing> => {
   const finished = Promise.withResolvers<void>();
   const seen = new Map<number, Uint8Array>();
@@ -63,6 +69,7 @@ const passThrough = async (
       ({ cursor } = context);
       while (events >= ((seconds.length + 1) * expected) / stretches && seconds.length < stretches) {
         seconds.push((performance.now() - startedAtMs) / 1_000);
+        onStretch(seconds);
       }
       if (events >= expected) finished.resolve();
       await Promise.resolve();
@@ -76,11 +83,15 @@ const passThrough = async (
 };
 
 const measureRate = async (context: BenchContext, database: string, { events }: GrownLog): Promise<Row> => {
+  const rates: number[] = [];
+  const onStretch = (seconds: readonly number[]): void => {
+    const rate = events / stretches / ((seconds.at(-1) ?? 0) - (seconds.at(-2) ?? 0));
+    rates.push(rate);
+    context.say(`  tenth ${rates.length}: ${Math.round(rate).toLocaleString("en-US")} events/s`);
+  };
   const meter = await context.startMeter();
-  const { seconds } = await passThrough(context, database, ">", events);
+  const { seconds } = await passThrough(context, { database, pattern: ">", expected: events, onStretch });
   const usage = await meter.read();
-  const rates = seconds.map((at, index) => events / stretches / (at - (seconds[index - 1] ?? 0)));
-  context.say(`  events/s by tenths: ${rates.map((it) => Math.round(it).toLocaleString("en-US")).join(" ")}`);
   const rateOf = (first: number, last: number): number =>
     ((last - first) * events) / stretches / ((seconds[last - 1] ?? 0) - (seconds[first - 1] ?? 0));
   // The first tenth has the start in it, and code that is not warm yet.
@@ -105,7 +116,7 @@ const measureRareTopic = async (
     select count(*)::integer as n from pgstream.events e join pgstream.topics t on t.id = e.topic_id where t.name = ${rareTopic}`;
   await sql.end({ timeout: 1 });
   const own = row?.n ?? 0;
-  const { seconds } = await passThrough(context, database, rareTopic, own);
+  const { seconds } = await passThrough(context, { database, pattern: rareTopic, expected: own });
   return rowOfFigure({
     measure: `one topic of ${topics.toLocaleString("en-US")} in ${events.toLocaleString("en-US")} events`,
     unit: "s",

@@ -8,6 +8,8 @@ import { openRaw } from "../raw-table.ts";
 const writers = 2;
 const eventsPerTransaction = 1_000;
 const transactionsPerTick = 10;
+/** Of a writer, until it says how far it is. */
+const transactionsPerLine = 500;
 
 /** About 220 bytes of JSON, of which every event has its own. */
 const data = `'{"customer":"Ada ' || 1000 + n % 9000 || '","product":"olives","quantity":' || n % 99 || ',"cents":' || n * 7919 % 999999
@@ -19,7 +21,7 @@ export interface GrownLog {
   readonly topics: number;
 }
 
-/** How many are wanted: what was said, else twenty millions at full scale and 200,000 at the quick one. */
+/** How many are wanted: what was said, else twenty millions at full scale and 100,000 at the quick one. */
 export const eventsWanted = ({ eventsMax, scale }: Pick<BenchContext, "eventsMax" | "scale">): number =>
   eventsMax ?? Math.max(100_000, Math.round((scale >= 1 ? 20_000_000 : 5_000_000) * scale));
 
@@ -43,7 +45,6 @@ export const growLog = async (
       Math.floor(wanted.events / wanted.segments / writers / eventsPerTransaction),
     );
     for (let segment = 0; segment < wanted.segments; segment += 1) {
-      signal.throwIfAborted();
       // Attached by one of them, before both write to it.
       await liveThrough(first, {
         firstSegment: segment,
@@ -51,22 +52,26 @@ export const growLog = async (
         transactionsPerSegment: 0,
         eventsPerTransaction: 0,
       });
-      await Promise.all(
-        sessions.map(
-          async (sql) =>
-            await liveThrough(sql, {
-              firstSegment: segment,
-              segments: 1,
-              transactionsPerSegment: perWriter,
-              eventsPerTransaction,
-              topics: wanted.topics,
-              transactionsPerTick: transactionsPerTick * writers,
-              data,
-            }),
-        ),
-      );
-      const events = (segment + 1) * perWriter * writers * eventsPerTransaction;
-      say(`  ${events.toLocaleString("en-US")} events are there`);
+      for (let done = 0; done < perWriter; done += transactionsPerLine) {
+        signal.throwIfAborted();
+        const transactionsPerSegment = Math.min(transactionsPerLine, perWriter - done);
+        await Promise.all(
+          sessions.map(
+            async (sql) =>
+              await liveThrough(sql, {
+                firstSegment: segment,
+                segments: 1,
+                transactionsPerSegment,
+                eventsPerTransaction,
+                topics: wanted.topics,
+                transactionsPerTick: transactionsPerTick * writers,
+                data,
+              }),
+          ),
+        );
+        const transactions = segment * perWriter + done + transactionsPerSegment;
+        say(`  ${(transactions * writers * eventsPerTransaction).toLocaleString("en-US")} events are there`);
+      }
     }
     await first`vacuum analyze pgstream.events`;
     return { ...wanted, events: wanted.segments * perWriter * writers * eventsPerTransaction };

@@ -10,16 +10,18 @@ import {
 import { liveThrough, makeTopics } from "../../test/support/growth-log.ts";
 import { total, type Work } from "../../test/support/growth-meter.ts";
 import { openCountedTail } from "../../test/support/growth-tail.ts";
-import type { BenchContext, Measure, Row } from "../context.ts";
+import { type BenchContext, type Measure, type Row, scaled } from "../context.ts";
 import { openRaw } from "../raw-table.ts";
 import { eventsWanted, growLog } from "./grown-log.ts";
 import { rowOfFigure } from "./rows.ts";
 
 type Server = Awaited<ReturnType<typeof startGrowthServer>>;
 
-const topics = 10_000;
-const open = 1_000;
-const segments = 1_000;
+/** How far it grows in every other way. */
+const extentOf = ({ scale }: BenchContext) => {
+  const some = { scale: Math.min(1, scale) };
+  return { topics: scaled(some, 10_000), open: scaled(some, 1_000), segments: scaled(some, 1_000) };
+};
 
 interface Poll {
   readonly alone: Work;
@@ -77,6 +79,7 @@ const rowsOf = (
   );
 
 const measureIdle = async (context: BenchContext): Promise<readonly Row[]> => {
+  const { topics, open, segments } = extentOf(context);
   await using server = await startGrowthServer({
     max_connections: open + 100,
     max_locks_per_transaction: 128,

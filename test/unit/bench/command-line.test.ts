@@ -33,7 +33,7 @@ describe("the benchmark's command line", () => {
       ),
     ).toEqual({
       only: ["latency", "catch-up"],
-      scale: 0.04,
+      scale: 0.02,
       rounds: 5,
       eventsMax: 50_000_000,
       soakMs: null,

@@ -2,10 +2,24 @@ import { expect, test } from "bun:test";
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 
+import { type Question, ratioAtLeast, rowOf, type Turns } from "../../../bench/figures.ts";
 import { obstacleOf, writeReport } from "../../../bench/outputs.ts";
-import type { Report } from "../../../bench/report.ts";
+import { markdownOf, type Report } from "../../../bench/report.ts";
 import { makeTemporaryFolder } from "../../../src/adapters/runtime/temporary-folder.ts";
 
+const question: Question = {
+  measure: "catch-up",
+  unit: "events/s",
+  limitIs: "`select`",
+  must: ratioAtLeast(0.8),
+  wanted: null,
+};
+const turns: Turns = {
+  values: [81_234.5, 90_000, 100_000],
+  usage: { wallSeconds: 1, serverCpuSeconds: 2, clientCpuSeconds: 0.5, othersShare: 0 },
+  amount: 1_000,
+  samples: [],
+};
 const report: Report = {
   date: "2026-01-31",
   command: "bun run bench",
@@ -17,7 +31,7 @@ const report: Report = {
   seconds: 1,
   othersShareMax: 0,
   isDisturbed: false,
-  rows: [],
+  rows: [rowOf(question, turns, turns)],
 };
 
 test("every place is tried before anything is measured, and left as it was", async () => {
@@ -59,6 +73,7 @@ test("a table has the figures that it was made of beside it", async () => {
     "performance.json",
     "table.md",
   ]);
-  expect(await Bun.file(path("table.md")).text()).toContain("`bun run bench` on 2026-01-31");
-  expect(await Bun.file(path("performance.json")).json()).toEqual(report);
+  const figures = (await Bun.file(path("performance.json")).json()) as Report;
+  expect(figures).toEqual(report);
+  expect(await Bun.file(path("table.md")).text()).toContain(markdownOf(figures));
 });

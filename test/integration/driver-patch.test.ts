@@ -79,6 +79,8 @@ describe("a connection that is", () => {
     "ended while a second statement waits for it": "left open",
     // Its end would wait for the connection that never was, for as long as it may.
     "ended while it is refused": "wedged",
+    // Its socket would be opened all the same, and left so for as long as connecting may take.
+    "ended while it is opened": "wedged",
     // It would put as many holes in front of the next answer as rows had come before the error.
     "failed in the middle of its rows": "answered 3 rows",
     // It would copy each chunk of a reply for the sake of the row that its beginning belongs to.

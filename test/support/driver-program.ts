@@ -99,6 +99,22 @@ const cases: Readonly<Record<string, () => Promise<string>>> = {
     await refused.end({ timeout: 60 });
     return await failed;
   },
+  // Accepted, and then left without a word by either side.
+  "ended while it is opened": async () => {
+    const closed = Promise.withResolvers<string>();
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.resume().on("close", () => closed.resolve("well"));
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const opening = open(`postgres://nobody@127.0.0.1:${port}/nothing`, options);
+    opening`select 1`.catch(() => {});
+    await Promise.resolve();
+    await opening.end({ timeout: 0 });
+    return await closed.promise;
+  },
   "failed in the middle of its rows": async () => {
     await sql`select 1 / (3 - n) from generate_series(1, 5) n`.catch(() => {});
     const rows = await sql`select 4 as n`;

@@ -5,21 +5,21 @@ import { parseTopicName } from "./topic.ts";
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
 
-/** An event as its publisher describes it. */
+/** An event as its publisher describes it. Null is as good as absent, so that an {@link Event} can be passed on as it is. */
 export interface EventDraft {
   readonly topic: string;
   /** Anything `JSON.stringify` takes, or {@link RawJson} to keep the bytes as they are. */
   readonly data: unknown;
   /** What the event is about; events of one key keep the order of their writers. 1 to 1,024 characters. */
-  readonly key?: string;
+  readonly key?: string | null;
   /** What happened, e.g. `CourseCreated`. 1 to 1,024 characters. */
-  readonly type?: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly type?: string | null;
+  readonly headers?: Readonly<Record<string, string>> | null;
   /**
    * Makes publishing the same event again safe, per topic, inside the idempotency window. 1 to 1,024 characters, and at most
    * 2,048 UTF-8 bytes.
    */
-  readonly idempotencyKey?: string;
+  readonly idempotencyKey?: string | null;
 }
 
 /** JSON that is already text: published byte for byte. */
@@ -93,9 +93,11 @@ const textLengthMax = 1_024;
 // oxlint-disable-next-line no-control-regex
 const controlCharacter = /[\u0000-\u001f\u007f]/;
 
-const parseText = (what: string, value: string | undefined): string | null => {
-  if (value === undefined) return null;
+// What these are given is typed, and yet looked at: not every caller has a type checker.
+const parseText = (what: string, value: unknown): string | null => {
+  if (value === undefined || value === null) return null;
   if (
+    typeof value === "string" &&
     value.length >= 1 &&
     value.length <= textLengthMax &&
     !controlCharacter.test(value) &&
@@ -112,7 +114,7 @@ const parseText = (what: string, value: string | undefined): string | null => {
 /** The database looks it up in an index, which takes no longer ones. */
 const idempotencyKeyBytesMax = 2_048;
 
-const parseIdempotencyKey = (value: string | undefined): string | null => {
+const parseIdempotencyKey = (value: unknown): string | null => {
   const key = parseText("idempotencyKey", value);
   if (key === null || Buffer.byteLength(key) <= idempotencyKeyBytesMax) return key;
   throw new PgstreamError(
@@ -128,17 +130,40 @@ const checkedJson = ({ text }: RawJson): string => {
   return text;
 };
 
+/** In our own words: those of the engine, or of a `toJSON`, may hold event data. */
+const whyNotJson = (cause: unknown): string => {
+  if (cause instanceof SyntaxError) return "the text of a RawJson is not well-formed";
+  const message = cause instanceof Error ? cause.message : "";
+  if (/cyclic|circular/.test(message)) return "it is circular";
+  if (/BigInt/.test(message)) return "it holds a BigInt; give a number or a string instead";
+  return cause instanceof RangeError ? "it is too deep or too large" : "its toJSON or a getter failed";
+};
+
 const encodeJson = (what: string, value: unknown): string => {
   let text: string | undefined;
   try {
     text = value instanceof RawJson ? checkedJson(value) : JSON.stringify(value);
   } catch (cause) {
-    throw new PgstreamError("invalid_event", `${what} is not JSON`, { cause });
+    throw new PgstreamError("invalid_event", `${what} is not JSON: ${whyNotJson(cause)}`, { cause });
   }
   if (text === undefined) {
     throw new PgstreamError("invalid_event", `${what} is not JSON: it is undefined, a function or a symbol`);
   }
   return text;
+};
+
+const encodeHeaders = (topic: string, headers: unknown): string | null => {
+  if (headers === undefined || headers === null) return null;
+  const what = `headers of an event on topic ${topic}`;
+  const text = encodeJson(what, headers);
+  if (text.trimStart().startsWith("{")) return text;
+  throw new PgstreamError("invalid_event", `${what} must be an object of names and texts`);
+};
+
+const refuseWhatIsNone = (draft: unknown): void => {
+  if (typeof draft === "object" && draft !== null && !Array.isArray(draft)) return;
+  const given = draft === null ? "null" : Array.isArray(draft) ? "a list in a list" : typeof draft;
+  throw new PgstreamError("invalid_event", `an event is ${given}: give { topic, data }`);
 };
 
 const bytesOf = (text: string | null): number => (text === null ? 0 : Buffer.byteLength(text));
@@ -149,9 +174,10 @@ const bytesOf = (text: string | null): number => (text === null ? 0 : Buffer.byt
  * @throws PgstreamError `invalid_topic`, `invalid_event`, `event_too_large`
  */
 export const encodeEvent = (draft: EventDraft, bytesMax: number): EncodedEvent => {
+  refuseWhatIsNone(draft);
   const topic = parseTopicName(draft.topic);
   const data = encodeJson(`data of an event on topic ${topic}`, draft.data);
-  const headers = draft.headers === undefined ? null : encodeJson("headers", draft.headers);
+  const headers = encodeHeaders(topic, draft.headers);
   const key = parseText("key", draft.key);
   const type = parseText("type", draft.type);
   const idempotencyKey = parseIdempotencyKey(draft.idempotencyKey);
@@ -159,7 +185,7 @@ export const encodeEvent = (draft: EventDraft, bytesMax: number): EncodedEvent =
   if (bytes > bytesMax) {
     throw new PgstreamError(
       "event_too_large",
-      `an event on topic ${topic} has ${bytes} bytes, more than the ${bytesMax} allowed: raise EVENT_BYTES_MAX or publish a reference`,
+      `an event on topic ${topic} has ${bytes} bytes, more than the ${bytesMax} allowed: raise EVENT_BYTES_MAX (in the library eventBytesMax; for the migrator too) or publish a reference`,
     );
   }
   return { topic, data, key, type, headers, idempotencyKey, bytes };

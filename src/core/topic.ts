@@ -12,18 +12,22 @@ export interface Topic {
   readonly name: string;
 }
 
-export const isTopicName = (name: string): boolean => name.length <= topicLengthMax && topicName.test(name);
+export const isTopicName = (name: unknown): name is string =>
+  typeof name === "string" && name.length <= topicLengthMax && topicName.test(name);
+
+const shown = (name: unknown): string =>
+  typeof name === "string" ? JSON.stringify(name.slice(0, 80)) : `(${name === null ? "null" : typeof name})`;
 
 /**
  * Returns `name` when it is a topic name: tokens of letters, digits, `_` and `-`, separated by dots, at most
  * 249 characters.
  * @throws PgstreamError `invalid_topic`
  */
-export const parseTopicName = (name: string): string => {
+export const parseTopicName = (name: unknown): string => {
   if (isTopicName(name)) return name;
   throw new PgstreamError(
     "invalid_topic",
-    `topic ${JSON.stringify(name.slice(0, 80))} is not a name: use letters, digits, "_" and "-", with dots between tokens, at most ${topicLengthMax} characters`,
+    `topic ${shown(name)} is not a name: use letters, digits, "_" and "-", with dots between tokens, at most ${topicLengthMax} characters`,
   );
 };
 
@@ -56,6 +60,7 @@ export const parseTopicPatterns = (patterns: readonly string[]): TopicFilter => 
   const names = new Set<string>();
   const wild: (readonly string[])[] = [];
   for (const pattern of patterns) {
+    if (typeof pattern !== "string") parseTopicName(pattern);
     const tokens = pattern.split(".");
     // A wildcard is a whole token, and `>` only the last; what is left must be a name.
     parseTopicName(

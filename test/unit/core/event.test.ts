@@ -18,6 +18,17 @@ const refusal = (draft: Partial<EventDraft>, bytesMax?: number): string | null =
   }
 };
 
+/** What the refusal says. */
+const complaint = (draft: object): string => {
+  try {
+    encode(draft);
+    return "";
+  } catch (error) {
+    if (error instanceof PgstreamError) return error.message;
+    throw error;
+  }
+};
+
 describe("data", () => {
   test.each([
     ["null", null],
@@ -83,6 +94,43 @@ describe("data", () => {
   });
 });
 
+describe("what is not JSON is refused with the reason, and with no event data", () => {
+  const circular: { secret?: unknown } = {};
+  circular.secret = circular;
+  let deep: unknown = "secret";
+  for (let level = 0; level < 200_000; level += 1) deep = [deep];
+  test.each([
+    ["it is circular", circular],
+    ["it holds a BigInt; give a number or a string instead", { secret: 1n }],
+    ["it is too deep or too large", deep],
+    ["the text of a RawJson is not well-formed", new RawJson("{secret: 1}")],
+    ["it is undefined, a function or a symbol", undefined],
+    [
+      "its toJSON or a getter failed",
+      {
+        toJSON: () => {
+          throw new TypeError("secret");
+        },
+      },
+    ],
+  ])("%s", (reason, data) => {
+    expect(complaint({ data })).toBe(`data of an event on topic courses is not JSON: ${reason}`);
+  });
+});
+
+test("an event that was read can be passed on: null is as good as absent", () => {
+  const draft = { key: null, type: null, headers: null, idempotencyKey: null };
+  expect(encode(draft)).toEqual(encode({}));
+});
+
+describe("what is no event at all is refused in one line", () => {
+  test.each([null, undefined, 42, "orders", [[]]])("%j", (draft) => {
+    expect(() => encodeEvent(draft as unknown as EventDraft, megabyte)).toThrow(
+      expect.objectContaining({ code: "invalid_event", message: expect.stringContaining("{ topic, data }") }),
+    );
+  });
+});
+
 describe("key, type and idempotency key", () => {
   const names = ["key", "type", "idempotencyKey"] as const;
 
@@ -94,7 +142,19 @@ describe("key, type and idempotency key", () => {
   });
 
   test.each(names)("%s refuses what nobody could read or send", (name) => {
-    for (const text of ["", "x".repeat(1_025), "a\u001eb", "a\nb", "\u0000", "\u007f", "\ud800", "a\udc00"]) {
+    for (const text of [
+      "",
+      "x".repeat(1_025),
+      "a\u001eb",
+      "a\nb",
+      "\u0000",
+      "\u007f",
+      "\ud800",
+      "a\udc00",
+      42,
+      true,
+      {},
+    ]) {
       expect(refusal({ [name]: text })).toBe("invalid_event");
     }
   });
@@ -107,9 +167,19 @@ test("an idempotency key has to fit into an index, too: it takes 2,048 bytes", (
 });
 
 test("a bad topic is refused by its own name", () => {
-  for (const topic of ["", "a b", "*", "a\u001eb"]) {
-    expect(refusal({ topic })).toBe("invalid_topic");
+  for (const topic of ["", "a b", "*", "a\u001eb", undefined, null, 42, ["orders"]]) {
+    expect(refusal({ topic } as Partial<EventDraft>)).toBe("invalid_topic");
   }
+});
+
+test("headers that are no object are refused", () => {
+  for (const headers of ["a", 42, true, ["a"], new Date(0), () => 1, { a: 1n }]) {
+    expect(refusal({ headers } as unknown as Partial<EventDraft>)).toBe("invalid_event");
+  }
+});
+
+test("an event that is too large names the setting and the library's option", () => {
+  expect(() => encode({}, 1)).toThrow(/EVENT_BYTES_MAX.* eventBytesMax/);
 });
 
 describe("size", () => {

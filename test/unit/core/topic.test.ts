@@ -26,6 +26,9 @@ describe("names", () => {
     "a.>",
     "courses,policies",
     `${longest}a`,
+    undefined,
+    null,
+    42,
   ])("%p is none", (name) => {
     expect(isTopicName(name)).toBe(false);
     expect(() => parseTopicName(name)).toThrow(expect.objectContaining({ code: "invalid_topic" }));

@@ -4,7 +4,7 @@ import type { PostgresTarget } from "../adapters/postgres/client.ts";
 import { makeClock } from "../adapters/runtime/clock.ts";
 import { PgstreamError } from "../core/errors.ts";
 import type { Clock, Logger } from "../core/ports.ts";
-import { checkNumbers } from "./given-options.ts";
+import { checkNumbers, checkWords } from "./given-options.ts";
 
 /** How the library reaches the database and the world; the same for publishers and subscriptions. */
 export interface ConnectOptions {
@@ -36,16 +36,26 @@ export const backoffDefault = { delayMsMin: 50, delayMsMax: 5_000 };
  */
 export const serverTimeout = (deadlineMs: number): string => `${2 * deadlineMs}ms`;
 
+const isUrl = (it: unknown): it is string => typeof it === "string" && /^postgres(?:ql)?:\/\/./.test(it);
+
+/** Typed, and yet looked at: an environment variable that is not set is what is given most often by mistake. */
+const isTarget = (it: unknown): it is PostgresTarget => {
+  if (typeof it !== "object" || it === null) return false;
+  checkWords<Partial<PostgresTarget>>(it, { tls: ["off", "verify", "no-verify"] });
+  return "tls" in it && "url" in it && isUrl(it.url);
+};
+
 /**
  * A URL alone means no TLS, whatever its `sslmode`: to be told so beats to speak in the clear unawares.
  * @throws PgstreamError `invalid_config`
  */
-const targetOf = (database: string | PostgresTarget): PostgresTarget => {
-  if (typeof database !== "string") return database;
-  if (!/^postgres(?:ql)?:\/\/./.test(database)) {
+const targetOf = (database: unknown): PostgresTarget => {
+  if (isTarget(database)) return database;
+  if (!isUrl(database)) {
+    const given = database === undefined || database === null ? String(database) : "no URL";
     throw new PgstreamError(
       "invalid_config",
-      "database is not a URL such as postgres://me:secret@host:5432/app",
+      `database is ${given}: give a URL such as postgres://me:secret@host:5432/app, or { url, tls, ca }`,
     );
   }
   if (/[?&]ssl/.test(database)) {

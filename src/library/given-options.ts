@@ -15,8 +15,13 @@ export const overDefaults = <Defaults extends object, Given extends object>(
 /** A timer that is set for longer goes off at once. */
 const most = 2 ** 31 - 1;
 
+const shown = (value: unknown): string => {
+  if (typeof value === "string") return JSON.stringify(value);
+  return typeof value === "object" && value !== null ? "another object" : String(value);
+};
+
 const refuse = (name: string, value: unknown, wanted: string): never => {
-  const given = typeof value === "string" ? JSON.stringify(value) : String(value);
+  const given = typeof value === "function" ? "a function" : shown(value);
   throw new PgstreamError("invalid_config", `option ${name} is ${given}: give ${wanted}`);
 };
 
@@ -48,5 +53,19 @@ export const checkWords = <Options extends object>(
     const value: unknown = Reflect.get(options, name);
     if (value === undefined || words === undefined || words.includes(value as string)) continue;
     refuse(name, value, words.map((word) => JSON.stringify(word)).join(" or "));
+  }
+};
+
+/**
+ * @param forms of each option that has to be there, or to be of one kind where it is
+ * @throws PgstreamError `invalid_config`
+ */
+export const checkForms = (
+  options: object,
+  forms: Readonly<Record<string, readonly [isIt: (value: unknown) => boolean, wanted: string]>>,
+): void => {
+  for (const [name, [isIt, wanted]] of Object.entries(forms)) {
+    const value: unknown = Reflect.get(options, name);
+    if (!isIt(value)) refuse(name, value, wanted);
   }
 };

@@ -10,7 +10,7 @@ import { runSubscription, type SubscribeOptions, type SubscribePorts } from "../
 import { parseTopicPatterns } from "../core/topic.ts";
 import { makeWakeupFlag } from "../core/wakeup-flag.ts";
 import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
-import { checkNumbers, checkWords, overDefaults } from "./given-options.ts";
+import { checkForms, checkNumbers, checkWords, overDefaults } from "./given-options.ts";
 import { takeTail } from "./shared-tails.ts";
 import { runStored, type StoredCursor } from "./stored-cursor.ts";
 import { makeSubscriptionStatus, type SubscriptionStatus } from "./subscription-status.ts";
@@ -62,6 +62,29 @@ const fromOf = (from: SubscriptionOptions["from"]): From => {
   return "kind" in from ? from : { kind: "cursor", cursor: decodeCursor(from.cursor) };
 };
 
+const isFunction = (value: unknown): boolean => typeof value === "function";
+const isStore = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && "commit" in value && isFunction(value.commit);
+
+/** Who handles the events, and who keeps where it was. */
+const checkHandler = (options: object): void => {
+  checkForms(options, {
+    topics: [Array.isArray, 'a list of names, such as ["orders"]'],
+    handle: [isFunction, "a function that handles a batch of events"],
+  });
+  if ("store" in options) {
+    checkForms(options, {
+      store: [isStore, "what openStore resolves with: await openStore(…)"],
+      subscription: [(it) => typeof it === "string" && it !== "", "the name that the cursor is kept under"],
+    });
+    return;
+  }
+  checkForms(options, {
+    cursor: [isFunction, "a function that answers the last cursor or null, or give a store"],
+    advance: [(it) => it === undefined || isFunction(it), "a function that stores a cursor"],
+  });
+};
+
 const checkOptions = (options: SubscriptionOptions & Partial<StoredCursor>): void => {
   checkNumbers(options, {
     pollIntervalMs: 1,
@@ -77,8 +100,9 @@ const checkOptions = (options: SubscriptionOptions & Partial<StoredCursor>): voi
     onPurged: ["stop", "skip"],
     onEpochChange: ["stop", "cross", "restart"],
     wakeups: ["listen", "poll"],
-    ...(typeof options.from === "string" && { from: ["earliest", "latest"] }),
+    ...((typeof options.from !== "object" || options.from === null) && { from: ["earliest", "latest"] }),
   });
+  checkHandler(options);
 };
 
 /**

@@ -25,6 +25,52 @@ describe("a database that is no address, or asks for TLS in a way that is not ob
   });
 });
 
+describe("a database that is not given, as when an environment variable is not set, is refused at once", () => {
+  test.each([undefined, null, 5432, {}, { url: undefined, tls: "off", ca: null }, { url: "db", tls: "off" }])(
+    "%p",
+    (it) => {
+      const given = { database: it as unknown as string };
+      expect(() => openPublisher(given)).toThrow(refusal);
+      expect(() => openSubscription({ ...given, topics: [">"], ...own })).toThrow(refusal);
+    },
+  );
+
+  test("and told by its value, unless that may hold a password", () => {
+    const given = (it: unknown) => () => openPublisher({ database: it as string });
+    expect(given(undefined)).toThrow("database is undefined: give a URL such as postgres://");
+    expect(given("me:hunter2@db")).not.toThrow("hunter2");
+  });
+
+  test("nor is TLS taken for off where the word for it is wrong or missing", () => {
+    const url = database;
+    for (const it of [{ url }, { url, tls: "on", ca: null }]) {
+      expect(() => openPublisher({ database: it as never })).toThrow(refusal);
+    }
+  });
+});
+
+describe("a subscription that nobody could run is refused at once, in one line", () => {
+  const { cursor, handle } = own;
+  const store = { commit: async () => {} };
+  test.each<readonly [string, object]>([
+    ["option topics", { topics: "orders" }],
+    ["option topics", { topics: undefined }],
+    ["option handle", { handle: undefined }],
+    ["option handle", { handle: "orders" }],
+    ["option cursor", { cursor: undefined }],
+    ["option cursor", { cursor: null }],
+    ["option advance", { advance: true }],
+    ["option store", { store: undefined }],
+    ["option store", { store: Promise.resolve(store), subscription: "s" }],
+    ["option subscription", { store }],
+    ["option from", { from: null }],
+  ])("%s: %o", (name, it) => {
+    const open = () => openSubscription({ database, topics: ["orders"], cursor, handle, ...it });
+    expect(open).toThrow(refusal);
+    expect(open).toThrow(name);
+  });
+});
+
 describe("an option that would lose events, wait for ever or never wait is refused at once", () => {
   test.each([
     { batchEventsMax: 0 },

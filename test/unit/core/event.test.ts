@@ -125,9 +125,9 @@ test("an event that was read can be passed on: null is as good as absent", () =>
 
 describe("what is no event at all is refused in one line", () => {
   test.each([null, undefined, 42, "orders", [[]]])("%j", (draft) => {
-    expect(() => encodeEvent(draft as unknown as EventDraft, megabyte)).toThrow(
-      expect.objectContaining({ code: "invalid_event", message: expect.stringContaining("{ topic, data }") }),
-    );
+    const encodeIt = () => encodeEvent(draft as unknown as EventDraft, megabyte);
+    expect(encodeIt).toThrow(expect.objectContaining({ code: "invalid_event" }));
+    expect(encodeIt).toThrow("give { topic, data }");
   });
 });
 

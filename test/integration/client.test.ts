@@ -7,6 +7,7 @@ import { openClient, type PostgresClient } from "../../src/adapters/postgres/cli
 import { targetOf } from "../support/log-database.ts";
 import { createTestDatabase, type TestDatabase } from "../support/postgres.ts";
 import { type Hands, openHands } from "../support/sessions.ts";
+import { answerStarting } from "../support/starting-server.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -176,4 +177,37 @@ test("what the server says is told by code and by whether waiting helps", async 
     );
     expect(failure, state).toMatchObject({ code, retryable });
   }
+});
+
+test("where a right is missing the message says which group has it", async () => {
+  await using client = open("rights");
+  const role = `nobody_${database.name}`;
+  await client.run((sql) => sql.unsafe(`create role ${role}; set role ${role}`).simple());
+  try {
+    const failure = await failureOf(client.run((sql) => sql`create table pg_catalog.mine ()`));
+    expect(failure).toMatchObject({ code: "permission_denied", retryable: false });
+    expect(failure).toMatchObject({
+      message: expect.stringMatching(
+        /permission denied for schema pg_catalog: to publish grant this login pgstream_producer/,
+      ) as string,
+    });
+    const other = await failureOf(client.run((sql) => sql`create role another`));
+    expect(other).toMatchObject({ message: expect.not.stringContaining("pgstream_") as string });
+  } finally {
+    await client.run((sql) => sql.unsafe(`reset role; drop role ${role}`).simple());
+  }
+});
+
+test("a pooler that takes no settings of a session is told from a database that is away", async () => {
+  const refusal = { state: "08P01", message: "unsupported startup parameter: statement_timeout" };
+  await using pooler = await answerStarting({ port: 1, refusals: Infinity, refusal });
+  await using client = openClient(targetOf(`postgres://nobody@127.0.0.1:${pooler.port}/app`), {
+    name: "pooled",
+    deadlineMs: 10_000,
+  });
+  expect(await failureOf(client.run((sql) => sql`select 1`))).toMatchObject({
+    code: "database_unavailable",
+    retryable: true,
+    message: expect.stringMatching(/pooled: true.*wakeups: 'poll'.*WAKEUPS=poll/) as string,
+  });
 });

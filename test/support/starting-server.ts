@@ -9,21 +9,27 @@ const errorResponse = (fields: readonly string[]): Buffer => {
   head.writeInt32BE(body.length + 4, 1);
   return Buffer.concat([head, body]);
 };
-const startingUp = errorResponse(["SFATAL", "VFATAL", "C57P03", "Mthe database system is starting up"]);
+const startingUp = { state: "57P03", message: "the database system is starting up" };
 
 export interface StartingServer extends AsyncDisposable {
   readonly port: number;
   readonly refused: () => number;
 }
 
+export interface StartingServerOptions {
+  readonly port: number;
+  readonly refusals: number;
+  /** Default: as in crash recovery. */
+  readonly refusal?: { readonly state: string; readonly message: string };
+}
+
 /** Listens on a free port; the first `refusals` connections are refused, later ones go to `port`. */
 export const answerStarting = async ({
   port,
   refusals,
-}: {
-  readonly port: number;
-  readonly refusals: number;
-}): Promise<StartingServer> => {
+  refusal: { state, message } = startingUp,
+}: StartingServerOptions): Promise<StartingServer> => {
+  const answer = errorResponse(["SFATAL", "VFATAL", `C${state}`, `M${message}`]);
   let refused = 0;
   const sockets = new Set<Socket>();
   const listener = createServer((client) => {
@@ -31,7 +37,7 @@ export const answerStarting = async ({
     client.on("error", () => undefined);
     if (refused < refusals) {
       refused += 1;
-      client.once("data", () => client.end(startingUp));
+      client.once("data", () => client.end(answer));
       return;
     }
     const upstream = connect({ host: "127.0.0.1", port });

@@ -46,6 +46,12 @@ export const sqlstateOf = (error: unknown): string | null => {
   return code !== null && /^(?:[0-9]|F0|HV|P0|PS|XX)[0-9A-Z]+$/.test(code) ? code : null;
 };
 
+/** What a pooler says that cannot carry settings of a session. Waiting does not help, but whoever runs it may. */
+const poolerHint = (error: unknown): string =>
+  /unsupported startup parameter/.test(messageOf(error))
+    ? '; a pooler takes no settings of a session: give a publisher "pooled: true" and a subscription "wakeups: \'poll\'", the role consumer WAKEUPS=poll, and all others the address of the server itself'
+    : "";
+
 /**
  * The error when the connection broke or never came about, null when the server answered and the connection is well.
  * Everything that is not the server's answer counts: sockets, TLS, certificates, and the bare TypeError that the driver
@@ -56,20 +62,30 @@ export const connectionErrorOf = (error: unknown): PgstreamError | null => {
   const isWell =
     sqlstateOf(error) === null ? code !== null && misuse.test(code) : !sessionEnds.test(code ?? "");
   if (isWell) return null;
-  return new PgstreamError("database_unavailable", `the database is not reachable: ${messageOf(error)}`, {
-    cause: error,
-    retryable: true,
-    details: code === null ? {} : { cause: code },
-  });
+  return new PgstreamError(
+    "database_unavailable",
+    `the database is not reachable: ${messageOf(error)}${poolerHint(error)}`,
+    { cause: error, retryable: true, details: code === null ? {} : { cause: code } },
+  );
 };
+
+/** The next step where a right is missing. The server's messages may be in any language: its routine tells that it is about an object. */
+const grantHint = (error: unknown): string =>
+  error instanceof Error && "routine" in error && error.routine === "aclcheck_error"
+    ? ": to publish grant this login pgstream_producer, to subscribe pgstream_consumer, to purge pgstream_purger; to migrate it has to own the schema"
+    : "";
 
 /** An error that the server answered with. */
 export const databaseErrorOf = (error: unknown): PgstreamError => {
   const state = sqlstateOf(error) ?? "";
   const code = ours[state] ?? theirs[state] ?? "database_error";
   const isIncomplete = code === "not_migrated" && ours[state] === undefined;
-  const message = isIncomplete ? `${messageOf(error)}: run the migrator (ROLES=migrator)` : messageOf(error);
-  return new PgstreamError(code, message, {
+  const hint = isIncomplete
+    ? ": run the migrator (ROLES=migrator)"
+    : code === "permission_denied"
+      ? grantHint(error)
+      : "";
+  return new PgstreamError(code, `${messageOf(error)}${hint}`, {
     cause: error,
     retryable: retryable.test(state),
     details: { sqlstate: state },

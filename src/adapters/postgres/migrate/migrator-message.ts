@@ -2,7 +2,7 @@
 //! transaction. It happens wholly or not at all, wherever a process or a connection dies; a transaction spread over
 //! several messages could go on, half of it, on another connection.
 
-import { PgstreamError } from "../../../core/errors.ts";
+import { messageOf, PgstreamError } from "../../../core/errors.ts";
 import type { PostgresClient } from "../client.ts";
 import { quoteText } from "../quote.ts";
 
@@ -53,7 +53,8 @@ export const orAskAdministrator = async <T>(
     if (!(error instanceof PgstreamError) || error.code !== "permission_denied") throw error;
     throw new PgstreamError(
       "permission_denied",
-      `the migrator's user may not do this (${error.message}); let an administrator run: ${statements.map((it) => `${it};`).join(" ")}`,
+      // The server's own words: what a right is missing for follows.
+      `the migrator's user may not do this (${messageOf(error.cause ?? error)}); let an administrator run: ${statements.map((it) => `${it};`).join(" ")}`,
       { cause: error, details: { ...error.details, statements } },
     );
   }

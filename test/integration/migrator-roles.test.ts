@@ -127,11 +127,26 @@ describeOnPostgres([15, 18], "roles of the cluster", (version) => {
       expect(hasCode(error, "permission_denied")).toBeTrue();
       if (!hasCode(error, "permission_denied")) return;
       const statements = error.details["statements"] as readonly string[];
-      expect(statements).toEqual(groups.map((it) => `create role ${it} nologin`));
+      const owner = new URL(url).username;
+      expect(statements).toEqual(
+        groups.flatMap((it) => [`create role ${it} nologin`, `grant ${it} to "${owner}" with admin option`]),
+      );
       for (const it of statements) expect(messageOf(error)).toContain(it);
+      expect(messageOf(error)).not.toContain("to publish grant");
       await using admin = connect(adminUrl);
       for (const it of statements) await admin.unsafe(it);
       await migrateAs(url);
+      // And it can go on as the README says.
+      await admin.unsafe("create role my_app login password 'mine'");
+      await using sql = connect(url);
+      try {
+        for (const it of groups) await sql.unsafe(`grant ${it} to my_app`);
+        await using app = connect(asUser(url, "my_app", "mine"));
+        const [row] = await app`select pgstream.publish('courses', '{}') is not null as published`;
+        expect(row).toEqual({ published: true });
+      } finally {
+        await admin.unsafe("drop role my_app");
+      }
     });
   });
 

@@ -58,6 +58,18 @@ const createRole = async (
   }
 };
 
+const currentUser = async (client: PostgresClient): Promise<string> => {
+  const [row] = await client.run((sql) => sql<{ name: string }[]>`select current_user::text as name`);
+  return row?.name ?? "";
+};
+
+/** Who makes a role may grant it. Whoever has it made by an administrator needs to be told so to grant it to applications. */
+const statementsFor = (missing: readonly Group[], user: string): readonly string[] =>
+  missing.flatMap((group) => [
+    `create role ${group} nologin`,
+    `grant ${group} to ${quoteName(user)} with admin option`,
+  ]);
+
 /**
  * Creates the groups that are missing.
  * @throws PgstreamError `permission_denied`, saying what an administrator must run
@@ -66,7 +78,7 @@ export const provisionGroups = async (client: PostgresClient, logger: Logger): P
   const missing: Group[] = [];
   for (const group of groups) if (!(await roleExists(client, group))) missing.push(group);
   // All of them in the message for the administrator, who should have to come only once.
-  const all = missing.map((group) => `create role ${group} nologin`);
+  const all = missing.length === 0 ? [] : statementsFor(missing, await currentUser(client));
   for (const group of missing) {
     if (await createRole(client, `create role ${group} nologin`, all)) {
       logger.info({ role: group }, "role created");

@@ -67,7 +67,7 @@ const start = async (context: RoleContext): Promise<RunningRole> => {
   const live = async (): Promise<void> => {
     await using client = openClient(database, { name: "consumer check", deadlineMs, signal });
     try {
-      const isReady = await waitForDatabase(client, context, signal, (reason) => {
+      const isReady = await waitForDatabase({ client, as: "consumer" }, context, signal, (reason) => {
         obstacle = reason;
       });
       if (!isReady || signal.aborted) return;

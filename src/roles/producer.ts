@@ -70,7 +70,7 @@ const start = (context: RoleContext): RunningRole => {
 
   const produce = async (): Promise<void> => {
     await using client = openClient(database, { name: "producer check", deadlineMs, signal });
-    const isReady = await waitForDatabase(client, context, signal, (reason) => {
+    const isReady = await waitForDatabase({ client, as: "producer" }, context, signal, (reason) => {
       obstacle = reason;
     });
     if (!isReady) return;

@@ -68,7 +68,7 @@ const work = async (
     session: readCommitted,
     signal,
   });
-  const isReady = await waitForDatabase(client, context, signal, (reason) => {
+  const isReady = await waitForDatabase({ client, as: "purger" }, context, signal, (reason) => {
     progress.obstacle = reason;
   });
   if (!isReady) return;

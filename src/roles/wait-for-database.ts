@@ -2,6 +2,7 @@
 
 import { checkSchema, checkServer } from "../adapters/postgres/check-server.ts";
 import type { PostgresClient } from "../adapters/postgres/client.ts";
+import type { Group } from "../adapters/postgres/migrate/access.ts";
 import { migrations } from "../adapters/postgres/migrate/migrations.ts";
 import { messageOf, PgstreamError } from "../core/errors.ts";
 import { keepTrying } from "../core/keep-trying.ts";
@@ -16,10 +17,17 @@ const isLoginRefused = (error: unknown): boolean =>
   error instanceof PgstreamError && ["28P01", "28000"].includes(String(error.details["sqlstate"]));
 
 /** Null when waiting cannot help. */
-const obstacleOf = (error: unknown): string | null => {
+const obstacleOf = (error: unknown, group: Group): string | null => {
   if (isLoginRefused(error)) return "its login: the migrator has yet to make it, or its password is wrong";
-  return error instanceof PgstreamError && error.retryable ? `the database: ${error.code}` : null;
+  if (!(error instanceof PgstreamError) || !error.retryable) return null;
+  return error.code === "permission_denied" ? `its rights: grant ${group}` : `the database: ${error.code}`;
 };
+
+/** Whose connection it is: the login must have the rights of this role's group. */
+interface RoleClient {
+  readonly client: PostgresClient;
+  readonly as: "producer" | "consumer" | "purger";
+}
 
 /**
  * Answers whether the database is ready; false when the signal aborted first. A login that does not exist yet is waited
@@ -28,20 +36,21 @@ const obstacleOf = (error: unknown): string | null => {
  * @throws PgstreamError what waiting cannot mend: `standby`, `unsafe_durability`, `schema_newer`, …
  */
 export const waitForDatabase = async (
-  client: PostgresClient,
+  { client, as }: RoleClient,
   { config, clock, logger }: RoleContext,
   signal: AbortSignal,
   onWait: (reason: string) => void,
 ): Promise<boolean> => {
+  const group: Group = `pgstream_${as}`;
   // Things that start together are waited for in silence.
   let loggedAt = clock.now() - logIntervalMs + silenceMs;
   const check = async (): Promise<boolean> => {
     await checkServer(client, { unsafeDurability: config.database.unsafeDurability, logger });
-    await checkSchema(client, migrations.length);
+    await checkSchema(client, migrations.length, group);
     return true;
   };
   const shouldRetry = (error: unknown): boolean => {
-    const obstacle = obstacleOf(error);
+    const obstacle = obstacleOf(error, group);
     if (obstacle === null) return false;
     onWait(`waits for ${obstacle}`);
     if (clock.now() - loggedAt >= logIntervalMs) {

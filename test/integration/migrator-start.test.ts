@@ -85,7 +85,7 @@ describe("the role migrator", () => {
     await role.done;
     expect(lines.filter((it) => it.startsWith("warn"))).toHaveLength(1);
     await using client = openMigratorClient(url);
-    await checkSchema(client, migrations.length);
+    await checkSchema(client, migrations.length, "pgstream_consumer");
   });
 
   test("waits while the server says that it is starting up", async () => {
@@ -134,7 +134,7 @@ describe("the role migrator", () => {
     await admin`select pg_advisory_unlock(1885827956, 1)`;
     await role.done;
     await using client = openMigratorClient(url);
-    await checkSchema(client, migrations.length);
+    await checkSchema(client, migrations.length, "pgstream_consumer");
   }, 20_000);
 
   test("whose process is killed after any migration leaves a database that the next run completes", async () => {
@@ -214,13 +214,17 @@ describe("checking the schema", () => {
   test("tells a database that was never migrated, one that lags behind, and one that is ahead", async () => {
     await using database = await createTestDatabase();
     await using client = openMigratorClient(database.url);
-    const never = await caught(checkSchema(client, migrations.length));
+    const never = await caught(checkSchema(client, migrations.length, "pgstream_consumer"));
     expect(hasCode(never, "not_migrated")).toBeTrue();
     expect(isRetryable(never)).toBeTrue();
     await migrateAs(database.url);
-    await checkSchema(client, migrations.length);
-    expect(hasCode(await caught(checkSchema(client, migrations.length + 1)), "not_migrated")).toBeTrue();
-    expect(hasCode(await caught(checkSchema(client, migrations.length - 1)), "schema_newer")).toBeTrue();
+    await checkSchema(client, migrations.length, "pgstream_consumer");
+    expect(
+      hasCode(await caught(checkSchema(client, migrations.length + 1, "pgstream_consumer")), "not_migrated"),
+    ).toBeTrue();
+    expect(
+      hasCode(await caught(checkSchema(client, migrations.length - 1, "pgstream_consumer")), "schema_newer"),
+    ).toBeTrue();
   });
 
   test("a well-kept server gives no warning", async () => {

@@ -314,20 +314,20 @@ test("mistake 11: whoever is first waits: for its login, for the schema, for its
     name: "early",
     deadlineMs: 10_000,
   });
-  const reasons = new Set<string>();
-  const context = { config: configFor({}), clock: makeClock(), logger: silent };
+  const reasons: string[] = [];
   const { signal } = new AbortController();
-  const ready = waitForDatabase(client, { ...context, signal }, signal, (reason) => void reasons.add(reason));
-  const said = async (beginning: string): Promise<void> => {
-    await waitFor(() => [...reasons].some((it) => it.startsWith(beginning)), { what: beginning });
-  };
+  const context = { config: configFor({}), clock: makeClock(), logger: silent, signal };
+  const ready = waitForDatabase({ client, as: "consumer" }, context, signal, (it) => void reasons.push(it));
+  const said = async (what: string) => await waitFor(() => reasons.join().includes(what), { what });
   await said("waits for its login");
   await withAdmin(database.url, async (sql) => {
     await sql.unsafe(`create role ${login} login password 'secret'`);
     try {
       await said("waits for the database: not_migrated");
       await migrate(database.url);
+      await said("waits for its rights: grant pgstream_consumer");
       await sql.unsafe(`grant usage on schema pgstream to ${login}`);
+      await sql.unsafe(`grant select on pgstream.events to ${login}`);
       expect(await ready).toBeTrue();
     } finally {
       await client.end();

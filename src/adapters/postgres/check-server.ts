@@ -3,6 +3,7 @@
 import { PgstreamError } from "../../core/errors.ts";
 import type { Logger } from "../../core/ports.ts";
 import type { PostgresClient } from "./client.ts";
+import type { Group } from "./migrate/access.ts";
 import { readSchemaVersion } from "./schema-version.ts";
 
 const serverVersionMin = 15;
@@ -94,28 +95,47 @@ export const checkServer = async (
   warn(facts, logger);
 };
 
-/** The migrator gives grants after the last migration, all at once: whoever looks in between has none yet. */
-const checkGrants = async (client: PostgresClient): Promise<void> => {
+/** One thing that only a member of the group may do, besides the owner. */
+const workOf: Readonly<Record<Group, readonly [what: string, name: string]>> = {
+  pgstream_producer: ["publish", "publish_batch"],
+  pgstream_consumer: ["subscribe", "events"],
+  pgstream_purger: ["purge", "prepare_segments"],
+};
+
+/**
+ * The migrator gives grants after the last migration, all at once: whoever looks in between has none yet. Whoever belongs to
+ * another group only would start, and fail.
+ */
+const checkGrants = async (client: PostgresClient, group: Group): Promise<void> => {
+  const [what, name] = workOf[group];
+  // By number: by name it is an error where the schema may not be used.
   const [row] = await client.run(
-    (sql) => sql<{ granted: boolean }[]>`select has_schema_privilege('pgstream', 'usage') as granted`,
+    (sql) => sql<{ granted: boolean }[]>`
+      select has_schema_privilege(n.oid, 'usage') and (
+          exists (select from pg_class c where c.relnamespace = n.oid and c.relname = ${name}::text
+            and has_table_privilege(c.oid, 'select'))
+          or exists (select from pg_proc p where p.pronamespace = n.oid and p.proname = ${name}::text
+            and has_function_privilege(p.oid, 'execute'))) as granted
+      from pg_namespace n where n.nspname = 'pgstream'`,
   );
   if (row?.granted === true) return;
   throw new PgstreamError(
-    "not_migrated",
-    "this login has no rights in schema pgstream: run the migrator, or grant it the role's group, e.g. pgstream_consumer",
-    { retryable: true },
+    "permission_denied",
+    `this login has no right to ${what}: grant it ${group}, or run the migrator, which grants the group what it needs`,
+    { retryable: true, details: { group } },
   );
 };
 
 /**
  * Refuses a database whose schema is not this program's, or where the login has no rights yet. Needs no privileges.
  * @param version how many migrations this program has
- * @throws PgstreamError `not_migrated` (retryable: the migrator may be at work), `schema_newer`
+ * @param group whose work the login is to do
+ * @throws PgstreamError `not_migrated`, `permission_denied` (both retryable: the migrator may be at work), `schema_newer`
  */
-export const checkSchema = async (client: PostgresClient, version: number): Promise<void> => {
+export const checkSchema = async (client: PostgresClient, version: number, group: Group): Promise<void> => {
   const found = await readSchemaVersion(client);
   if (found === version) {
-    await checkGrants(client);
+    await checkGrants(client, group);
     return;
   }
   if (found !== null && found > version) {

@@ -65,7 +65,8 @@ const start = async (context: RoleContext): Promise<RunningRole> => {
   );
 
   const live = async (): Promise<void> => {
-    await using client = openClient(database, { name: "consumer check", deadlineMs, signal });
+    const ownConnection = consumer.wakeups !== "poll";
+    await using client = openClient(database, { name: "consumer check", deadlineMs, ownConnection, signal });
     try {
       const isReady = await waitForDatabase({ client, as: "consumer" }, context, signal, (reason) => {
         obstacle = reason;

@@ -48,9 +48,13 @@ interface Verified extends Comparison {
 }
 
 const compareAll = async (config: Config, store: ConsumerStore): Promise<Verified> => {
-  const { topics, subscription, receiptsAgeMs } = config.consumer;
+  const { topics, subscription, receiptsAgeMs, wakeups } = config.consumer;
   const target = databaseFor(config.database.targets, "consumer");
-  await using client = openClient(target, { name: "verify", deadlineMs: statementTimeoutMs });
+  await using client = openClient(target, {
+    name: "verify",
+    deadlineMs: statementTimeoutMs,
+    ownConnection: wakeups !== "poll",
+  });
   // The cursor first: receipts that come in meanwhile are ahead of it, never behind.
   const stored = await store.cursor(subscription);
   const cursor = stored === null ? null : decodeCursor(stored);

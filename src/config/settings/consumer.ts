@@ -37,7 +37,8 @@ export const consumerSettings = {
   }),
   topics: setting("TOPICS", topics, {
     default: "courses,policies",
-    about: 'topics to receive; "courses.*" is one level, ">" is everything below',
+    about:
+      'topics to receive; "courses.*" is one level, ">" is everything below; of topics added later only new events come',
   }),
   subscription: setting("SUBSCRIPTION", subscription, {
     default: "consumer",

@@ -227,6 +227,19 @@ describe("an event read", () => {
     expect(() => event.data).toThrow(SyntaxError);
   });
 
+  test("can be published again as it is", () => {
+    const { topic, data, headers, key, type } = encode(
+      eventOf({ ...row, data: '{"n":1}', headers: null }, "courses"),
+    );
+    expect({ topic, data, headers, key, type }).toEqual({
+      topic: "courses",
+      data: '{"n":1}',
+      headers: null,
+      key: null,
+      type: null,
+    });
+  });
+
   test("decodes null once, as anything else", () => {
     expect(eventOf({ ...row, data: "null", headers: null }, "courses")).toMatchObject({
       data: null,

@@ -27,7 +27,7 @@ export const windowEdge = (look: Look, since: Snapshot): WindowEdge | null => {
   if (!covers(look.current, since)) {
     throw new PgstreamError(
       "database_went_back",
-      "the database has not yet seen what this cursor has seen: it was restored from an older image; look what it lost, then start over from earliest",
+      "the database has not yet seen what this cursor has seen: it was restored from an older image, and hands ids out again; look what it lost, then start over with an empty store",
     );
   }
   if (look.tick !== null) return { until: look.tick, top: look.tickTop };

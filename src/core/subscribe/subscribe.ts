@@ -106,7 +106,7 @@ const gapReporter =
     if (options.onPurged === "stop") {
       throw new PgstreamError(
         "events_purged",
-        `retention removed events before they were read: ${describeGap(gap)}; go on behind them with ON_PURGED=skip`,
+        `retention removed events before they were read: ${describeGap(gap)}; go on behind them with ON_PURGED=skip (onPurged)`,
         { details: { gap } },
       );
     }

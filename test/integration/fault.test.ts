@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import postgres from "postgres";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
+import type { Verdict } from "../support/fault/history.ts";
 import { planted } from "../support/fault/planted.ts";
 import { type FaultResult, type FaultRun, runFaults } from "../support/fault/run.ts";
 import { migrate } from "../support/log-database.ts";
@@ -26,18 +27,21 @@ const freshLog = async (
   return { url: server.url(name), foreignUrl: server.url() };
 };
 
-const report = (title: string, { history, readers, together, naive, byXid, stored }: FaultResult): void => {
+/** The first of a kind has the settings that are shipped. */
+const named = (kind: string, others: string, verdicts: readonly Verdict[]): Record<string, Verdict> =>
+  Object.fromEntries(verdicts.map((it, n) => [`${kind}, ${n === 0 ? "as shipped" : `${others} ${n}`}`, it]));
+
+const report = (title: string, result: FaultResult): void => {
+  const { history, audit, stored } = result;
   const kinds = [...history.happened].map(([kind, n]) => `${kind} ${n}`).toSorted();
   console.log(`${title}: ${stored} events; ${kinds.join(", ")}`);
+  console.log(`the library's publishers: ${JSON.stringify(audit)}`);
   console.table({
-    ...Object.fromEntries(
-      readers.map((it, n) => [n === 0 ? "windows, as shipped" : `windows, stopped often ${n}`, it]),
-    ),
-    ...Object.fromEntries(
-      together.map((it, n) => [n === 0 ? "shared tail, as shipped" : `shared tail, small ${n}`, it]),
-    ),
-    "id > last": naive ?? {},
-    "by xid": byXid ?? {},
+    ...named("windows", "stopped often", result.readers),
+    ...named("shared tail", "small", result.together),
+    ...named("subscription", "small", result.subscriptions),
+    "id > last": result.naive ?? {},
+    "by xid": result.byXid ?? {},
   });
 };
 
@@ -59,16 +63,22 @@ describeOnPostgres([15, 18], "readers under fire", (version) => {
       durationMs,
       writers: 20,
       readers: 3,
-      together: true,
+      fastPaths: true,
       compare: true,
     });
     report(`PostgreSQL ${version}`, result);
 
-    const { history, readers, together, stored } = result;
+    const { history, readers, together, subscriptions, audit, stored } = result;
     expect(history.refused).toEqual([]);
     expect(stored).toBe(history.committed.size);
     expect(together).toHaveLength(4);
-    for (const verdict of [...readers, ...together]) {
+    expect(subscriptions).toHaveLength(3);
+    // Whatever was repeated, each event is there once, with the others of its call, under the id that was answered.
+    expect(audit).toMatchObject({ twice: 0, unanswered: 0, torn: 0 });
+    expect(audit.shared).toBeGreaterThan(0);
+    // More than the first lanes of the two publishers and of the two that publish last.
+    expect(audit.lanes).toBeGreaterThan(4);
+    for (const verdict of [...readers, ...together, ...subscriptions]) {
       expect(verdict).toMatchObject({ lost: 0, repeated: 0, unordered: 0, unknown: 0 });
     }
     // The run was hard enough to break those who do it otherwise.
@@ -85,6 +95,12 @@ describeOnPostgres([15, 18], "readers under fire", (version) => {
       "prepared",
       "several",
       "nested",
+      "published event",
+      "published list",
+      "batch repeated",
+      "answer lost",
+      "fault publisher killed",
+      "subscription restarted",
     ]) {
       expect(history.happened.get(what) ?? 0, what).toBeGreaterThan(0);
     }
@@ -106,7 +122,7 @@ describeOnPostgres([15, 18], "readers under fire", (version) => {
                 durationMs: 2_500,
                 writers: 20,
                 readers: 2,
-                together: false,
+                fastPaths: false,
                 compare: false,
                 ...plant,
               });

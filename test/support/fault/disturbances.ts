@@ -1,5 +1,5 @@
-//! What goes on beside the writers: rolls, ticks written and pruned, and write transactions in another database that
-//! hold back the horizon of the whole server.
+//! What goes on beside the writers: rolls, ticks written and pruned, sessions killed, and write transactions in another
+//! database that hold back the horizon of the whole server.
 
 import type postgres from "postgres";
 
@@ -55,6 +55,27 @@ const tickPruner: Disturbance = async (sql, { history, random, isOver, pause }) 
 
 /** Overlapping publishing and looking: somebody must always be in the middle of something. */
 export const disturbances: readonly Disturbance[] = [roller, roller, ticker, ticker, tickPruner];
+
+/** Sessions of the library, by name, and how many of them each time. The test's own readers do not connect anew. */
+const killed: Readonly<Record<string, number>> = {
+  "fault publisher": 0.3,
+  "fault subscription": 0.05,
+  tail: 0.05,
+  "tail listener": 0.05,
+};
+
+/** Ends sessions of the library, in the middle of whatever they do. */
+export const killSessions: Disturbance = async (sql, { history, isOver, pause }) => {
+  while (!isOver()) {
+    for (const [name, share] of Object.entries(killed)) {
+      const { count: ended } = await sql`
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where application_name = ${`pgstream ${name}`} and datname = current_database() and random() < ${share}`;
+      if (ended > 0) count(history, `${name} killed`);
+    }
+    await pause(250);
+  }
+};
 
 /** An unrelated write transaction, in another database of the server. */
 export const foreignTransactions: Disturbance = async (sql, { history, isOver, pause }) => {

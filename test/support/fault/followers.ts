@@ -1,8 +1,10 @@
-//! Readers of one process that share a tail: they join, lag, are put out, stop and go on.
+//! Readers of one process that share a tail: they join, lag, are put out, stop and go on. Their tail is woken by LISTEN, and
+//! polls for what was published without a hint.
 
 import { openClient } from "../../../src/adapters/postgres/client.ts";
 import { liveSession, makeLiveLog } from "../../../src/adapters/postgres/read/live-log.ts";
 import { makeLog, readingSession } from "../../../src/adapters/postgres/read/log.ts";
+import { keepListening } from "../../../src/adapters/postgres/wakeups.ts";
 import { makeClock } from "../../../src/adapters/runtime/clock.ts";
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
 import { startCursor } from "../../../src/core/read/start.ts";
@@ -83,7 +85,7 @@ const runFollower = async (tail: Tail, isSlow: boolean, options: ReaderOptions):
 
 /** One tail and those who follow it; the last one is slow. */
 export const runTogether = async (followers: number, options: ReaderOptions): Promise<Delivered[][]> => {
-  const { target, isOver, pause, isSteady } = options;
+  const { target, isSteady } = options;
   await using client = openClient(target, { name: "fault tail", deadlineMs: 20_000, session: liveSession });
   const clock = makeClock();
   const wakeups = makeWakeupFlag(clock);
@@ -91,20 +93,20 @@ export const runTogether = async (followers: number, options: ReaderOptions): Pr
   const tail = new SharedTail(ports, isSteady ? tailLimits.shipped : tailLimits.small);
   const stop = new AbortController();
   const running = tail.run(stop.signal);
-  const hinting = async (): Promise<void> => {
-    while (!isOver()) {
-      wakeups.raise();
-      await pause(10);
-    }
-  };
+  const listening = keepListening(
+    {
+      target,
+      onHint: wakeups.raise,
+      ports: { clock, logger: silent, random: options.random, pinger: client },
+      options: { name: "fault tail", pingIntervalMs: 5_000, pingDeadlineMs: 5_000 },
+    },
+    stop.signal,
+  );
   const slowest = followers === 1 ? -1 : followers - 1;
-  const [delivered] = await Promise.all([
-    Promise.all(
-      Array.from({ length: followers }, async (_, n) => await runFollower(tail, n === slowest, options)),
-    ),
-    hinting(),
-  ]);
+  const delivered = await Promise.all(
+    Array.from({ length: followers }, async (_, n) => await runFollower(tail, n === slowest, options)),
+  );
   stop.abort();
-  await running;
+  await Promise.all([running, listening]);
   return delivered;
 };

@@ -50,6 +50,7 @@ export interface FaultResult {
 const keys = 8;
 const topics = 5;
 const publishers = 2;
+const rollsMax = 15;
 
 interface Connections {
   /** For whoever needs one for a statement. */
@@ -59,6 +60,11 @@ interface Connections {
 }
 
 const prepare = async (sql: postgres.Sql): Promise<void> => {
+  // Under fire a new segment is not rolled into for a minute: somebody always looks. These are settled before anybody does.
+  await sql`
+    select pgstream.attach_segment(n) from generate_series(1, ${rollsMax}) n
+    where n not in (select segment from pgstream.segments)`;
+  await sql`select pgstream.prepare_segments()`;
   await sql`create table if not exists counters (key text primary key, n integer not null default 0)`;
   await sql`insert into counters (key) select 'k' || g from generate_series(0, ${keys - 1}) g on conflict do nothing`;
   // Two transactions that each make two topics, in opposite orders, would wait for each other.

@@ -8,6 +8,7 @@ import { parseTopicPatterns } from "../../../src/core/topic.ts";
 import { makeWakeupFlag } from "../../../src/core/wakeup-flag.ts";
 import type { FakeLog } from "./fake-log.ts";
 import { makeFakeClock, makeFakeLogger } from "./fakes.ts";
+import type { TailPlant } from "./planted.ts";
 
 export const limits = {
   pageEventsMax: 5,
@@ -24,13 +25,15 @@ export const turn = async (): Promise<void> => {
 };
 
 /** A tail that runs until it is disposed of, and whoever follows it. */
-export const openTail = (database: FakeLog, options: Partial<typeof limits> = {}) => {
+export const openTail = (database: FakeLog, options: Partial<typeof limits> = {}, plant: TailPlant = {}) => {
   const clock = makeFakeClock();
   const wakeups = makeWakeupFlag(clock);
   const stop = new AbortController();
-  const ports = { log: database.log, live: database.live, wakeups, clock, logger: makeFakeLogger() };
-  const tail = new SharedTail(ports, { ...limits, ...options });
-  const running = tail.run(stop.signal);
+  const live = plant.live?.(database.live) ?? database.live;
+  const ports = { log: database.log, live, wakeups, clock, logger: makeFakeLogger() };
+  const shared = new SharedTail(ports, { ...limits, ...options });
+  const tail = plant.tail?.(shared) ?? shared;
+  const running = shared.run(stop.signal);
   const follow = (
     cursor: Cursor,
     pattern = ">",

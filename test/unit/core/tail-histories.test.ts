@@ -9,6 +9,7 @@ import type { Follower } from "../../../src/core/tail/follower.ts";
 import { makeRandom, seededRandom } from "../../support/seed.ts";
 import { type FakeLog, type FakeTransaction, makeFakeLog } from "./fake-log.ts";
 import { earliest, limits, openTail, turn } from "./fake-tail.ts";
+import { firstViolation, plantedInTail, type TailPlant } from "./planted.ts";
 
 interface Written {
   readonly topic: string;
@@ -78,7 +79,7 @@ interface Tally {
   rejoined: number;
 }
 
-const runHistory = async (seed: number, tally: Tally): Promise<void> => {
+const runHistory = async (seed: number, tally: Tally, plant: TailPlant = {}): Promise<void> => {
   const random = seededRandom(seed);
   const database = makeFakeLog();
   database.cutsFirst = () => random.chance(0.1);
@@ -87,7 +88,7 @@ const runHistory = async (seed: number, tally: Tally): Promise<void> => {
   const { write, committed } = makeWriters(database, random);
   const start = await earliest(database);
   // Puts members out all the time, now and then, or never.
-  await using tail = openTail(database, { lagEventsMax: random.pick([8, 20, 1_000]) });
+  await using tail = openTail(database, { lagEventsMax: random.pick([8, 20, 1_000]) }, plant);
   // Where nobody wants all, the topics that it asks for come and go with its members.
   const patterns = random.pick([
     [">", ">", "a", "b", "new1"],
@@ -156,9 +157,11 @@ const runHistory = async (seed: number, tally: Tally): Promise<void> => {
   if (!audiences.every((it) => it.follower?.isTogether() === true)) throw new Error("somebody stays alone");
 };
 
+const emptyTally = (): Tally => ({ events: 0, together: 0, alone: 0, rejoined: 0 });
+
 test("in 60 random histories nobody loses, repeats or reorders, whoever joins, lags or stops, wherever", async () => {
   const { integer } = makeRandom("tail histories");
-  const tally: Tally = { events: 0, together: 0, alone: 0, rejoined: 0 };
+  const tally = emptyTally();
   for (let n = 0; n < 60; n += 1) {
     const seed = integer(0, 2 ** 31);
     try {
@@ -172,3 +175,10 @@ test("in 60 random histories nobody loses, repeats or reorders, whoever joins, l
   expect(tally.alone).toBeGreaterThan(80);
   expect(tally.rejoined).toBeGreaterThan(80);
 });
+
+for (const [bug, plant] of Object.entries(plantedInTail)) {
+  test(`${bug} is caught`, async () => {
+    const run = async (seed: number): Promise<void> => await runHistory(seed, emptyTally(), plant);
+    expect(await firstViolation(bug, 2_000, run)).toMatch(/ lost |came twice|out of order/);
+  }, 60_000);
+}

@@ -2,6 +2,9 @@
 //! or what it gives, so that all the rest is judged as it is shipped.
 
 import { messageOf } from "../../../src/core/errors.ts";
+import type { EncodedEvent, EventDraft } from "../../../src/core/event.ts";
+import type { EventAppender } from "../../../src/core/publish/append-until-known.ts";
+import type { Publisher } from "../../../src/core/publish/publisher.ts";
 import type { LiveLog } from "../../../src/core/tail/tail-reader.ts";
 import type { Tail } from "../../../src/core/tail/tail.ts";
 import { makeRandom } from "../../support/seed.ts";
@@ -76,5 +79,49 @@ export const plantedInTail: Readonly<Record<string, TailPlant>> = {
         };
       },
     }),
+  },
+};
+
+export interface PublishPlant {
+  readonly publisher?: (publisher: Publisher) => Publisher;
+  readonly appender?: (appender: EventAppender) => EventAppender;
+}
+
+const disguise = "#";
+
+/** A key of its own for each event, so that no two calls have one in common. */
+const disguised = (drafts: readonly EventDraft[]): readonly EventDraft[] =>
+  drafts.map((draft) => ({ ...draft, key: `${draft.key ?? ""}${disguise}${crypto.randomUUID()}` }));
+
+const undisguised = (event: EncodedEvent): EncodedEvent => {
+  const key = event.key?.split(disguise)[0] ?? "";
+  return { ...event, key: key === "" ? null : key };
+};
+
+/** Each with the words for what it breaks. */
+export const plantedInPublisher: Readonly<Record<string, PublishPlant & { readonly breaks: string }>> = {
+  "one key on two lanes at once, by a queue that does not see keys,": {
+    breaks: "keys that are on one lane at a time",
+    publisher: (publisher) => ({
+      ...publisher,
+      status: () => publisher.status(),
+      publish: (async (drafts: readonly EventDraft[]) =>
+        await publisher.publish(disguised(drafts))) as Publisher["publish"],
+    }),
+    appender: (appender) => ({
+      append: async (batch) => await appender.append({ ...batch, events: batch.events.map(undisguised) }),
+    }),
+  },
+  "a batch in doubt that is repeated under a new name": {
+    breaks: "each event once",
+    appender: (appender) => {
+      let names = 0;
+      return {
+        append: async (batch) => {
+          names += 1;
+          return await appender.append({ ...batch, publisher: `${batch.publisher}/${names}`, number: 1n });
+        },
+      };
+    },
   },
 };

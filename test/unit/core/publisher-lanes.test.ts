@@ -3,10 +3,12 @@
 import { describe, expect, test } from "bun:test";
 
 import type { EventDraft } from "../../../src/core/event.ts";
+import type { EventAppender } from "../../../src/core/publish/append-until-known.ts";
 import { makePublisher, type Publisher, type PublisherOptions } from "../../../src/core/publish/publisher.ts";
-import { makeRandom, type Random } from "../../support/seed.ts";
+import { makeRandom, type Random, seededRandom } from "../../support/seed.ts";
 import { makeFakeAppender } from "./fake-appender.ts";
 import { type FakeClock, makeFakeClock, makeFakeLogger, outcomeOf, settle } from "./fakes.ts";
+import { firstViolation, plantedInPublisher, type PublishPlant } from "./planted.ts";
 import { makeSlowLog, type SlowLog } from "./slow-log.ts";
 
 const defaults = {
@@ -21,14 +23,15 @@ const defaults = {
 };
 
 const open = (
-  appenders: readonly { readonly append: SlowLog["append"] }[],
+  appenders: readonly EventAppender[],
   options: Partial<PublisherOptions> = {},
+  plant: PublishPlant = {},
 ): { publisher: Publisher; clock: FakeClock } => {
   const clock = makeFakeClock();
   let names = 0;
   const publisher = makePublisher(
     {
-      appenders,
+      appenders: appenders.map((appender) => plant.appender?.(appender) ?? appender),
       announcer: { announce: () => {}, settled: async () => {} },
       clock,
       random: () => 0,
@@ -37,7 +40,7 @@ const open = (
     },
     { ...defaults, ...options },
   );
-  return { publisher, clock };
+  return { publisher: plant.publisher?.(publisher) ?? publisher, clock };
 };
 
 describe("two lanes", () => {
@@ -205,17 +208,17 @@ const isGrowing = (values: readonly (number | bigint)[]): boolean =>
   values.every((value, at) => at === 0 || value > (values[at - 1] ?? value));
 
 const checkOrder = ({ committed, overlaps }: SlowLog, lanes: number): void => {
-  expect(overlaps).toEqual([]);
+  expect(overlaps, "keys that are on one lane at a time").toEqual([]);
   const byKey = Map.groupBy(committed, ({ orderKey }) => (lanes === 1 ? "all" : orderKey));
   for (const events of byKey.values()) {
-    expect(isGrowing(events.map(({ data }) => placeOf(data)))).toBe(true);
-    expect(isGrowing(events.map(({ id }) => id))).toBe(true);
+    expect(isGrowing(events.map(({ data }) => placeOf(data))), "the order of the calls").toBe(true);
+    expect(isGrowing(events.map(({ id }) => id)), "the order of ids").toBe(true);
   }
 };
 
 const checkAnswers = ({ committed }: SlowLog, calls: readonly Call[]): void => {
   const idOf = new Map(committed.map(({ id, data }) => [data, id]));
-  expect(idOf.size).toBe(committed.length); // nothing twice
+  expect(idOf.size, "each event once").toBe(committed.length);
   for (const { drafts, outcome } of calls) {
     const ids = drafts.map(({ data }) => idOf.get(JSON.stringify(data)));
     const isThere = ids.every((id) => id !== undefined);
@@ -229,25 +232,36 @@ const checkAnswers = ({ committed }: SlowLog, calls: readonly Call[]): void => {
   }
 };
 
+/** One publisher's life; fails on the first promise that is broken. Answers what happened how often. */
+const runHistory = async (
+  random: Random,
+  lanes: number,
+  plant: PublishPlant = {},
+): Promise<ReadonlyMap<string, number>> => {
+  const log = makeSlowLog(random.fork(), random.pick([0, 0.03, 0.15]));
+  const opened = open(
+    Array.from({ length: lanes }, () => log),
+    {
+      batchEventsMax: random.pick([3, 10, 100]),
+      bufferEventsMax: random.pick([8, 40, 10_000]),
+      furtherLaneEventsMin: random.pick([1, 1, 2, 6]),
+    },
+    plant,
+  );
+  const calls = await act(random.fork(), log, opened);
+  checkAnswers(log, calls);
+  checkOrder(log, lanes);
+  return log.counts;
+};
+
 test.each([1, 2, 3, 4])(
   "whatever breaks, with lanes: %d, each key keeps its order, and each caller gets its own ids or its own failure",
   async (lanes) => {
     const random = makeRandom(`publisher with ${lanes} lanes`);
     const seen = new Map<string, number>();
     for (let round = 0; round < 12; round += 1) {
-      const log = makeSlowLog(random.fork(), random.pick([0, 0.03, 0.15]));
-      const opened = open(
-        Array.from({ length: lanes }, () => log),
-        {
-          batchEventsMax: random.pick([3, 10, 100]),
-          bufferEventsMax: random.pick([8, 40, 10_000]),
-          furtherLaneEventsMin: random.pick([1, 1, 2, 6]),
-        },
-      );
-      const calls = await act(random.fork(), log, opened);
-      checkOrder(log, lanes);
-      checkAnswers(log, calls);
-      for (const [what, count] of log.counts) seen.set(what, (seen.get(what) ?? 0) + count);
+      const counts = await runHistory(random.fork(), lanes);
+      for (const [what, count] of counts) seen.set(what, (seen.get(what) ?? 0) + count);
     }
     for (const what of ["request lost", "answer lost", "rolled back", "denied", "refused"]) {
       expect([what, (seen.get(what) ?? 0) > 0]).toEqual([what, true]);
@@ -256,3 +270,10 @@ test.each([1, 2, 3, 4])(
   },
   60_000,
 );
+
+for (const [bug, { breaks, ...plant }] of Object.entries(plantedInPublisher)) {
+  test(`${bug} is caught`, async () => {
+    const run = async (seed: number): Promise<unknown> => await runHistory(seededRandom(seed), 2, plant);
+    expect(await firstViolation(bug, 20, run)).toContain(breaks);
+  });
+}

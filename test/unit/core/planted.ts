@@ -3,6 +3,7 @@
 
 import { messageOf } from "../../../src/core/errors.ts";
 import type { EncodedEvent, EventDraft } from "../../../src/core/event.ts";
+import type { Log } from "../../../src/core/log.ts";
 import type { EventAppender } from "../../../src/core/publish/append-until-known.ts";
 import type { Publisher } from "../../../src/core/publish/publisher.ts";
 import type { LiveLog } from "../../../src/core/tail/tail-reader.ts";
@@ -79,6 +80,67 @@ export const plantedInTail: Readonly<Record<string, TailPlant>> = {
         };
       },
     }),
+  },
+};
+
+export type ReadAheadPlant = (log: Log) => Log;
+
+/** A page asked for from the place before the one that is meant. */
+const fromThePageBefore: ReadAheadPlant = (log) => {
+  let before: bigint | null = null;
+  return {
+    ...log,
+    firstPage: async (request) => {
+      before = request.after;
+      return await log.firstPage(request);
+    },
+    nextPage: async (request, end) => {
+      const after = before ?? request.after;
+      before = request.after;
+      return await log.nextPage({ ...request, after }, end);
+    },
+  };
+};
+
+/** What a look says of purges is older than the page then, and taken as current. */
+const behindTheLook: ReadAheadPlant = (log) => {
+  let look: Promise<unknown> = Promise.resolve();
+  const afterLook = async <T>(page: () => Promise<T>): Promise<T> => {
+    // The look is asked for in the same turn.
+    await Promise.resolve();
+    await look.catch(() => {});
+    return await page();
+  };
+  return {
+    ...log,
+    look: async (request) => {
+      const answer = log.look(request);
+      look = answer;
+      return await answer;
+    },
+    firstPage: async (request) => await afterLook(async () => await log.firstPage(request)),
+    nextPage: async (request, end) => await afterLook(async () => await log.nextPage(request, end)),
+  };
+};
+
+/** Each with the words for what it breaks. */
+export const plantedInReadAhead: Readonly<
+  Record<string, { readonly plant: ReadAheadPlant; readonly breaks: RegExp }>
+> = {
+  "a page ahead that starts where the one before it started": {
+    plant: fromThePageBefore,
+    breaks: /came twice/,
+  },
+  "a page ahead that leaves out what committed late": {
+    plant: (log) => ({
+      ...log,
+      nextPage: async (request, end) => await log.nextPage(request, { ...end, late: null }),
+    }),
+    breaks: / lost \d+, and told of/,
+  },
+  "a page ahead that is sent behind its look at what was purged": {
+    plant: behindTheLook,
+    breaks: / lost \d+, and told of/,
   },
 };
 

@@ -3,7 +3,11 @@
 import { PgstreamError } from "../../../src/core/errors.ts";
 import type { TopicGap } from "../../../src/core/gap.ts";
 import type { EventHandler } from "../../../src/core/subscribe/event-handler.ts";
-import { runSubscription, type SubscribeOptions } from "../../../src/core/subscribe/subscribe.ts";
+import {
+  runSubscription,
+  type SubscribeOptions,
+  type SubscribePorts,
+} from "../../../src/core/subscribe/subscribe.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
 import type { WakeupFlag } from "../../../src/core/wakeup-flag.ts";
 import { noTail } from "../../support/no-tail.ts";
@@ -16,6 +20,7 @@ export const retryable = (): PgstreamError =>
 export const makeSubscription = (
   options: Partial<SubscribeOptions> = {},
   handler: Partial<EventHandler> = {},
+  ports: Partial<SubscribePorts> = {},
 ) => {
   const database = makeFakeLog();
   const clock = makeFakeClock();
@@ -82,6 +87,7 @@ export const makeSubscription = (
           clock,
           random: () => 0.5,
           logger,
+          ...ports,
         },
         events: {
           onLive: () => {

@@ -8,6 +8,7 @@ import type { EventAppender } from "../../../src/core/publish/append-until-known
 import type { Publisher } from "../../../src/core/publish/publisher.ts";
 import type { LiveLog } from "../../../src/core/tail/tail-reader.ts";
 import type { Tail } from "../../../src/core/tail/tail.ts";
+import type { WakeupFlag } from "../../../src/core/wakeup-flag.ts";
 import { makeRandom } from "../../support/seed.ts";
 
 /**
@@ -186,4 +187,28 @@ export const plantedInPublisher: Readonly<Record<string, PublishPlant & { readon
       };
     },
   },
+};
+
+export interface HintPlant {
+  /** Of each subscription. */
+  readonly flag?: (flag: WakeupFlag) => WakeupFlag;
+  readonly tailFlag?: (flag: WakeupFlag) => WakeupFlag;
+  /** When hints are sent: by default behind the commit. */
+  readonly isEarly?: boolean;
+}
+
+/** Forgets what was hinted while it looked. */
+const clearedBehindTheLook = (flag: WakeupFlag): WakeupFlag => ({
+  raise: flag.raise,
+  clear: () => {},
+  wait: async (ms, signal) => {
+    flag.clear();
+    await flag.wait(ms, signal);
+  },
+});
+
+export const plantedInHints: Readonly<Record<string, HintPlant>> = {
+  "a hint ahead of its batch": { isEarly: true },
+  "a subscription that clears its flag behind the look": { flag: clearedBehindTheLook },
+  "a tail that clears its flag behind the look": { tailFlag: clearedBehindTheLook },
 };

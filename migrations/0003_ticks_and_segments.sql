@@ -29,11 +29,15 @@ begin
   if not pg_try_advisory_xact_lock(1885827956, 4) then
     return false;
   end if;
+  if current_setting('synchronous_commit') = 'off' then
+    perform set_config('synchronous_commit', 'on', true);
+  end if;
   select * into newest from pgstream.epochs order by number desc limit 1;
   if pgstream.is_this_server(newest) is not true then
     -- A publish that opens the new epoch holds up all others until its transaction ends; whoever ticks ends at once. Only
-    -- the opening: it needs an xid, and a tick's comes after its snapshot.
-    if pg_try_advisory_xact_lock(1885827956, 2) then
+    -- the opening: it needs an xid, and a tick's comes after its snapshot. Not in the middle of a restore, which sets the
+    -- sequence back after we have moved it: rights come last there.
+    if (select n.nspacl is not null from pg_namespace n where n.nspname = 'pgstream') and pg_try_advisory_xact_lock(1885827956, 2) then
       begin
         perform pgstream.open_epoch();
       exception when sqlstate 'PS008' then
@@ -50,9 +54,6 @@ begin
   end if;
   visible := pg_current_snapshot();
   select s.last_value into top_id from pgstream.event_ids s;
-  if current_setting('synchronous_commit') = 'off' then
-    perform set_config('synchronous_commit', 'on', true);
-  end if;
   insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
     values (newest.number, pg_current_xact_id(), visible, last_id, top_id, clock_timestamp());
   -- After a restart publish() asks for the server's identity, until it is written down here what else to know it by. A later

@@ -149,6 +149,11 @@ export interface Log {
   readonly windowEnd: (request: PageRequest) => Promise<WindowEnd>;
   /** Another page of a window, found by id, up to and with `end`. */
   readonly nextPage: (request: PageRequest, end: WindowEnd) => Promise<Page>;
+  /**
+   * The greatest of the next some hundred thousand ids above `after`, up to `last`; null when there is none. What reads up to there ends
+   * in time, whatever it wants.
+   */
+  readonly stepEnd: (after: bigint, last: bigint) => Promise<bigint | null>;
   /** What purges after `purge` removed of the topics, in the epoch. Null topics: of all. */
   readonly purgedTopics: (
     epoch: Epoch,

@@ -77,6 +77,7 @@ export const makeSubscriptionStatus = (): SubscriptionTracker => {
     onRetry: (error) => become({ state: "retrying", ...whyOf(error) }),
     onGap: (gap) => become({ gap: describeGap(gap) }),
     onLease: (state) => {
+      handlingSinceMs = null;
       if (state === "holder") become({ state: "starting" });
       else if (state === "standby") become({ state: "standby" });
       else become({ state: "retrying", reason: "the store is not reachable", code: "store_unavailable" });

@@ -39,6 +39,7 @@ type Call = (log: Log, place: Place) => Promise<unknown>;
 /** Each statement there is. */
 const calls: Readonly<Record<Exclude<keyof Log, "starts"> | keyof LogStarts, Call>> = {
   epoch: async (log) => await log.epoch(),
+  stepEnd: async (log) => await log.stepEnd(0n, 1n << 40n),
   epochsSince: async (log, { epoch }) => await log.epochsSince(epoch.id),
   bounds: async (log, { epoch, page }) => await log.bounds(epoch, page.until),
   look: async (log, { look }) => await log.look(look),

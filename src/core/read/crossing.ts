@@ -6,9 +6,10 @@
 //! restore its xids have nothing to do with those of the rows.
 
 import { atRest, type Cursor, inWindow, isCrossing } from "../cursor.ts";
+import { PgstreamError } from "../errors.ts";
 import type { Event } from "../event.ts";
 import { gapOf, type TopicGap } from "../gap.ts";
-import type { Epoch, Log, Page, PurgedTopic } from "../log.ts";
+import type { Epoch, Log, Page, PageRequest, PurgedTopic, WindowEnd } from "../log.ts";
 import { emptySnapshot, fullSnapshot, lateXids, sees } from "../snapshot.ts";
 import type { TopicFilter } from "../topic.ts";
 import type { Batch } from "./reader.ts";
@@ -26,8 +27,9 @@ export interface CrossingOptions {
 
 export interface Crossing {
   /**
-   * The next batch of what was left, with a cursor of the epoch that it is of; null at the beginning of the newest.
-   * @throws what `onGap` throws, and what the log throws
+   * The next batch of what was left, with a cursor of the epoch that it is of; without events where a stretch holds nothing that is
+   * wanted; null at the beginning of the newest.
+   * @throws PgstreamError `epoch_changed`, what `onGap` throws, and what the log throws
    */
   readonly next: () => Promise<Batch | null>;
   /** Where it stands: in the end, at the beginning of the newest epoch. */
@@ -38,24 +40,38 @@ export interface Crossing {
 const withOwnFloor = (purged: PurgedTopic): PurgedTopic =>
   sees(purged.floor, purged.lastXid) ? purged : { ...purged, floor: fullSnapshot };
 
+/** What follows a page, in later statements on the same connection. */
+interface Answer {
+  readonly page: Page;
+  readonly purged: readonly PurgedTopic[];
+}
+
 class EpochCrossing implements Crossing {
   readonly #log: Log;
   readonly #options: CrossingOptions;
   readonly #topics: WantedTopics;
+  readonly #newest: Epoch | undefined;
   /** From the epoch of the cursor to the newest. */
   #path: readonly Epoch[];
   #cursor: Cursor;
+  /** The newest purge that was told of in this epoch. The cursor keeps what it began with: it is of all epochs. */
+  #told: bigint;
   /** Of the page that was read last. */
   #left: readonly Event[] = [];
-  /** Whether that page was the last of its window. */
-  #isThrough = false;
+  /** How far pages are read now: an open window to its end, the rest of an epoch in steps. Null: it has to be asked. */
+  #end: WindowEnd | null = null;
+  /** Whether nothing is left up to there. */
+  #isDone = false;
 
   constructor(log: Log, start: Cursor, path: readonly Epoch[], options: CrossingOptions) {
     this.#log = log;
     this.#options = options;
     this.#topics = makeWantedTopics(options.filter);
+    this.#newest = path.at(-1);
     this.#path = path;
-    this.#cursor = start;
+    // How purges were numbered on an earlier server says nothing of what this one has removed. What was read is known by its place.
+    this.#cursor = isCrossing(start) ? start : { ...start, purge: 0n };
+    this.#told = this.#cursor.purge;
   }
 
   cursor(): Cursor {
@@ -65,64 +81,78 @@ class EpochCrossing implements Crossing {
   async next(): Promise<Batch | null> {
     if (!this.#topics.isKnown()) await this.#learn();
     while (this.#left.length === 0) {
-      if (this.#isThrough) this.#moveOn();
       const [epoch, following] = this.#path;
       if (epoch === undefined || following === undefined) return null;
-      await this.#read(epoch, following);
+      if (this.#isDone && isCrossing(this.#cursor)) return this.#passStep();
+      if (this.#isDone || !(await this.#read(epoch, following.firstId - 1n))) this.#moveOn();
     }
     const events = this.#left.slice(0, this.#options.batchEventsMax);
     this.#left = this.#left.slice(events.length);
-    const until = this.#cursor.window?.until ?? fullSnapshot;
-    this.#cursor = inWindow(this.#cursor, until, events.at(-1)?.id ?? 0n);
+    this.#goTo(events.at(-1)?.id ?? 0n);
     return { events, cursor: this.#cursor };
   }
 
+  #goTo(after: bigint): void {
+    this.#cursor = inWindow(this.#cursor, this.#cursor.window?.until ?? fullSnapshot, after);
+  }
+
+  /** Without events: so that whoever wants few of them remembers how far it has come. */
+  #passStep(): Batch {
+    this.#goTo(this.#end?.main ?? 0n);
+    this.#forgetEnd();
+    return { events: [], cursor: this.#cursor };
+  }
+
+  #forgetEnd(): void {
+    this.#end = null;
+    this.#isDone = false;
+  }
+
   async #learn(): Promise<void> {
-    const newest = this.#path.at(-1);
-    if (newest === undefined) return;
+    if (this.#newest === undefined) return;
     const look = await this.#log.look({
-      since: newest.snapshot,
-      epoch: newest,
-      bound: newest.firstId - 1n,
+      since: this.#newest.snapshot,
+      epoch: this.#newest,
+      bound: this.#newest.firstId - 1n,
       topicsSince: emptySnapshot,
       expectsTick: true,
     });
     this.#topics.learn(look);
-    // A restored log counts its purges anew.
-    if (look.purge < this.#cursor.purge) this.#cursor = { ...this.#cursor, purge: 0n };
   }
 
-  /** Behind the last page of a window: to all else that is left of the epoch, or into the following one. */
+  /** Behind the end of a window: to all else that is left of the epoch, or into the following one. */
   #moveOn(): void {
-    this.#isThrough = false;
-    if (!isCrossing(this.#cursor)) {
-      this.#cursor = atRest(this.#cursor);
-      return;
-    }
+    this.#forgetEnd();
+    const isAllOfIt = isCrossing(this.#cursor);
+    this.#cursor = atRest(this.#cursor);
+    if (!isAllOfIt) return;
     this.#path = this.#path.slice(1);
+    this.#told = this.#cursor.purge;
     const [epoch] = this.#path;
     if (epoch !== undefined) this.#cursor = { ...beginningOf(epoch), purge: this.#cursor.purge };
   }
 
-  async #read(epoch: Epoch, following: Epoch): Promise<void> {
+  /** Reads on; answers whether there was anything up to `last`. */
+  async #read(epoch: Epoch, last: bigint): Promise<boolean> {
     if (this.#cursor.window === null) {
       const { late } = await this.#log.bounds(epoch, this.#cursor.seen);
       const floor = epoch.firstId - 1n;
-      const after = late === null || late.lastId < floor ? floor : late.lastId;
-      this.#cursor = inWindow(this.#cursor, fullSnapshot, after);
+      this.#goTo(late === null || late.lastId < floor ? floor : late.lastId);
     }
-    const page = await this.#readPage(following.firstId - 1n);
-    // In a later statement than the page: it may lack what is gone.
-    await this.#tellGap(epoch);
+    this.#end ??= await this.#findEnd(last);
+    if (this.#end === null) return false;
+    const { page, purged } = await this.#ask(epoch, this.#end);
+    // The page may lack something that is told of as gone, or have what is: it is read again.
+    if (this.#tellGap(purged)) return true;
     this.#left = nameRows(page, this.#topics);
-    this.#isThrough = !page.more;
+    this.#isDone = !page.more;
+    return true;
   }
 
-  async #readPage(lastId: bigint): Promise<Page> {
+  #request(): PageRequest {
     const { seen, window } = this.#cursor;
     const { until, after } = window ?? { until: fullSnapshot, after: 0n };
-    const { pageEventsMax, pageBytesMax } = this.#options;
-    const request = {
+    return {
       since: seen,
       until,
       after,
@@ -131,19 +161,42 @@ class EpochCrossing implements Crossing {
       mainBound: after,
       top: null,
       topicIds: this.#topics.ids(),
-      eventsMax: pageEventsMax,
-      bytesMax: pageBytesMax,
+      eventsMax: this.#options.pageEventsMax,
+      bytesMax: this.#options.pageBytesMax,
     };
-    return await this.#log.nextPage(request, { late: null, main: lastId, lateEvents: 0 });
   }
 
-  async #tellGap(epoch: Epoch): Promise<void> {
-    const purged = await this.#log.purgedTopics(epoch, this.#cursor.purge, this.#topics.ids());
+  async #findEnd(last: bigint): Promise<WindowEnd | null> {
+    const request = this.#request();
+    if (!isCrossing(this.#cursor)) {
+      const end = await this.#log.windowEnd(request);
+      return end.late === null && end.main === null ? null : end;
+    }
+    const main = await this.#log.stepEnd(request.after, last);
+    return main === null ? null : { late: null, main, lateEvents: 0 };
+  }
+
+  /** @throws PgstreamError `epoch_changed`, `standby` when another server answered */
+  async #ask(epoch: Epoch, end: WindowEnd): Promise<Answer> {
+    const [page, { newest, isRunning }, purged] = await Promise.all([
+      this.#log.nextPage(this.#request(), end),
+      this.#log.epoch(),
+      this.#log.purgedTopics(epoch, this.#told, this.#topics.ids()),
+    ]);
+    if (isRunning && newest.id === this.#newest?.id) return { page, purged };
+    throw new PgstreamError(
+      "epoch_changed",
+      "the database is not the one any more that this crossing began on",
+    );
+  }
+
+  #tellGap(purged: readonly PurgedTopic[]): boolean {
     const newest = purged.at(-1);
-    if (newest === undefined) return;
+    if (newest === undefined) return false;
     const gap = gapOf(purged.map(withOwnFloor), this.#cursor);
     if (gap.length > 0) this.#options.onGap(gap);
-    this.#cursor = { ...this.#cursor, purge: newest.purge };
+    this.#told = newest.purge;
+    return gap.length > 0;
   }
 }
 

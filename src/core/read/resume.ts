@@ -2,10 +2,11 @@
 //! there.
 
 import { decodeCursor } from "../cursor-codec.ts";
-import { type Cursor, isCrossing } from "../cursor.ts";
+import { type Cursor, inWindow, isCrossing } from "../cursor.ts";
 import { PgstreamError } from "../errors.ts";
 import type { Epoch, Log } from "../log.ts";
 import type { Logger } from "../ports.ts";
+import { fullSnapshot } from "../snapshot.ts";
 import { beginningOf, type From, startCursor } from "./start.ts";
 
 export interface ResumeOptions {
@@ -16,7 +17,7 @@ export interface ResumeOptions {
 
 /**
  * `stop`: end with `epoch_changed` or `unknown_epoch`; `cross`: what the log still holds of an earlier epoch of its own first, then the
- * new one, and from the first epoch on where it begins at the earliest event; `restart`: start over at the new epoch's first event.
+ * new one, and in whichever epoch that is where it begins at the earliest event or at an id; `restart`: start over at the new epoch's first event.
  */
 export type OnEpochChange = "stop" | "cross" | "restart";
 
@@ -51,14 +52,38 @@ const startOver = async (
   return { epoch, cursor, isPassing: false, path: [] };
 };
 
-/** Where the log begins, in whichever epoch that was. */
-const firstOfAll = async (log: Log, newest: Epoch): Promise<Place | null> => {
-  const path = await log.epochsSince(null);
-  const [first, second] = path;
-  if (first === undefined || second === undefined) return null;
-  // What retention removed before it began is no gap.
-  const { purge } = await log.starts.floor(newest);
-  return { epoch: newest, cursor: { ...beginningOf(first), purge }, isPassing: false, path };
+/** Behind `after` in an epoch that is over. What retention removed before it began is no gap. */
+const within = (path: readonly Epoch[], after: bigint, purge: bigint): Omit<Place, "isPassing"> | null => {
+  const [epoch] = path;
+  const newest = path.at(-1);
+  if (epoch === undefined || newest === undefined || epoch === newest) return null;
+  return { epoch: newest, cursor: inWindow({ ...beginningOf(epoch), purge }, fullSnapshot, after), path };
+};
+
+/**
+ * Where a new subscription starts that starts in an epoch that is over; null for one that starts in the newest. Earliest is behind
+ * the last segment that was emptied, in whichever epoch that was.
+ */
+const startBefore = async (log: Log, newest: Epoch, start: From): Promise<Place | null> => {
+  if (start.kind === "id" && start.id < newest.firstId) {
+    const epochs = await log.epochsSince(null);
+    const { purge } = await log.starts.floor(newest);
+    const from = Math.max(
+      0,
+      epochs.findLastIndex(({ firstId }) => firstId <= start.id),
+    );
+    const place = within(epochs.slice(from), start.id - 1n, purge);
+    return place === null ? null : { ...place, isPassing: true };
+  }
+  if (start.kind !== "earliest") return null;
+  const epochs = await log.epochsSince(null);
+  for (const [index, epoch] of [...epochs.entries()].toReversed()) {
+    const { segments, purge } = await log.starts.floor(epoch);
+    if (segments === null && index > 0) continue;
+    const place = within(epochs.slice(index), segments?.lastId ?? epoch.firstId - 1n, purge);
+    return place === null ? null : { ...place, isPassing: false };
+  }
+  return null;
 };
 
 /** @throws PgstreamError `epoch_changed`, `unknown_epoch`, `invalid_cursor` */
@@ -79,10 +104,9 @@ export const findCursor = async (
         "this cursor was on its way out of the epoch that the database is in: it is an older one than the one it was read from; look which of them is the primary",
       );
     }
-    if (wanted === null && start.kind === "earliest" && onEpochChange === "cross") {
-      const place = await firstOfAll(log, newest);
-      if (place !== null) return place;
-    }
+    const before =
+      cursor === null && onEpochChange === "cross" ? await startBefore(log, newest, start) : null;
+    if (before !== null) return before;
     const isPassing = stored === null && start.kind !== "earliest" && start.kind !== "cursor";
     return { epoch: newest, cursor: await startCursor(log, newest, from), isPassing, path: [] };
   }

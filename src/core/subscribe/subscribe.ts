@@ -134,6 +134,7 @@ const cross = async (
     onGap: gapReporter(subscription),
   });
   let events = 0;
+  let advancedAt = ports.clock.now();
   while (!signal.aborted) {
     const batch = await crossing.next();
     stretch.onProgress();
@@ -141,7 +142,11 @@ const cross = async (
       ports.logger.info({ events, epoch: path.at(-1)?.id }, "crossed into the newest epoch");
       return crossing.cursor();
     }
-    if (!(await deliver(batch, subscription, signal))) return null;
+    if (batch.events.length > 0) {
+      if (!(await deliver(batch, subscription, signal))) return null;
+    } else if (ports.clock.now() - advancedAt < options.advanceIntervalMs) continue;
+    else await advance(subscription.handler, batch.cursor, signal);
+    advancedAt = ports.clock.now();
     events += batch.events.length;
   }
   return null;

@@ -107,6 +107,7 @@ const runHistory = async (seed: number): Promise<number> => {
   const database = makeFakeLog();
   database.cutsFirst = () => random.chance(0.1);
   database.ticksAhead = () => random.integer(1, 4);
+  database.stepEvents = () => random.integer(1, 12);
   const delivered: bigint[] = [];
   const epoch = database.newestEpoch();
   let cursor = await startCursor(database.log, epoch, { kind: "earliest" });
@@ -250,17 +251,130 @@ describe("a subscription that crosses", () => {
 
   test("and finds itself before a server that is still in the epoch it was leaving reads nothing there", async () => {
     const it = crossing();
-    const start = await startCursor(it.database.log, it.database.newestEpoch(), { kind: "earliest" });
-    const path = [
-      it.database.newestEpoch(),
-      { id: epochIds.second, number: 2, firstId: firstIds.second, snapshot: it.database.current() },
-    ];
-    const options = { filter, pageEventsMax: 4, pageBytesMax: 1_000, batchEventsMax: 2, onGap: noGap };
-    const batch = await makeCrossing(it.database.log, start, path, options).next();
+    const { next } = await crossingOf(it);
+    const batch = await next();
     if (batch === null) throw new Error("there was nothing to cross");
     expect(isCrossing(batch.cursor)).toBeTrue();
+    it.database.epochs.pop();
     it.store.cursor = encodeCursor(batch.cursor);
     expect(await outcomeOf(it.run())).toBe("database_went_back");
     expect(it.handled).toEqual([]);
+  });
+
+  const crossingOf = async ({ database }: ReturnType<typeof makeSubscription>, log = database.log) => {
+    const start = await startCursor(database.log, database.newestEpoch(), { kind: "earliest" });
+    database.openEpoch(epochIds.second, firstIds.second);
+    const path = await database.log.epochsSince(start.epoch);
+    const gaps: TopicGap[] = [];
+    const onGap = (gap: readonly TopicGap[]): void => void gaps.push(...gap);
+    const made = makeCrossing(log, start, path, {
+      filter,
+      pageEventsMax: 4,
+      pageBytesMax: 1_000,
+      batchEventsMax: 4,
+      onGap,
+    });
+    return { next: made.next.bind(made), cursor: made.cursor.bind(made), gaps };
+  };
+
+  test("hands over no page of another server: a standby that lags behind has less, and says nothing", async () => {
+    const it = crossing();
+    const { next } = await crossingOf(it);
+    expect((await next())?.events.map(({ id }) => id)).toEqual([1n, 2n, 3n, 4n]);
+    it.database.isRunning = false;
+    expect(await outcomeOf(next())).toBe("epoch_changed");
+  });
+
+  test("passes what it does not want in steps, and says how far it has come", async () => {
+    const it = makeSubscription();
+    for (let n = 0; n < 30; n += 1) it.database.publish(n === 25 ? "a" : "unwanted");
+    it.database.stepEvents = () => 10;
+    const { next, cursor } = await crossingOf(it);
+    const places: (bigint | undefined)[] = [];
+    const ids: bigint[] = [];
+    for (let batch = await next(); batch !== null; batch = await next()) {
+      places.push(batch.cursor.window?.after);
+      ids.push(...batch.events.map(({ id }) => id));
+    }
+    expect(ids).toEqual([26n]);
+    expect(places).toEqual([10n, 20n, 26n, 30n]);
+    expect(cursor().epoch).toBe(epochIds.second);
+  });
+
+  test("is told of what went between a page and its announcement, and gets none of it", async () => {
+    const it = crossing();
+    const read = Promise.withResolvers<void>();
+    const { log } = it.database;
+    const { next, gaps } = await crossingOf(it, {
+      ...log,
+      nextPage: async (...request) => {
+        const page = await log.nextPage(...request);
+        if (it.database.purges.length === 0) it.database.purge("a", 3n);
+        read.resolve();
+        return page;
+      },
+      purgedTopics: async (...request) => {
+        await read.promise;
+        return await log.purgedTopics(...request);
+      },
+    });
+    expect((await next())?.events.map(({ id }) => id)).toEqual([4n, 5n]);
+    expect(gaps).toEqual([{ topic: "a", events: 3, exact: true }]);
+  });
+
+  test("is told of what went of the new epoch, though more of the earlier one went later", async () => {
+    const it = crossing("skip");
+    it.store.cursor = encodeCursor(
+      await startCursor(it.database.log, it.database.newestEpoch(), { kind: "earliest" }),
+    );
+    fail(it);
+    for (let n = 0; n < 2; n += 1) it.database.publish("b");
+    const old = it.database.rows.splice(0, 5);
+    it.database.purge("a", 1_001n);
+    it.database.rows.unshift(...old);
+    it.database.purge("a", 2n);
+    const running = it.run();
+    await settle(1_500);
+    expect(it.handled).toEqual([3n, 4n, 5n, 1_002n, 1_003n, 1_004n]);
+    expect(it.gaps).toMatchObject([
+      { topic: "a", events: 2 },
+      { topic: "a", events: 2 },
+    ]);
+    it.stop.abort();
+    await running;
+  });
+
+  test("is told of what went of each epoch on its way, whatever purges were numbered where it comes from", async () => {
+    const it = crossing("skip");
+    it.store.cursor = encodeCursor({
+      ...(await startCursor(it.database.log, it.database.newestEpoch(), { kind: "earliest" })),
+      purge: 9n,
+    });
+    fail(it);
+    it.database.openEpoch(epochIds.third, firstIds.third);
+    const old = it.database.rows.splice(0, 5);
+    it.database.purge("a", 1_001n);
+    it.database.rows.unshift(...old);
+    it.database.purge("a", 2n);
+    const running = it.run();
+    await settle(1_500);
+    expect(it.handled).toEqual([3n, 4n, 5n, 1_002n]);
+    expect(it.gaps).toMatchObject([
+      { topic: "a", events: 2 },
+      { topic: "a", events: 2 },
+    ]);
+    it.stop.abort();
+    await running;
+  });
+
+  test("from an id of an earlier epoch, begins there", async () => {
+    const it = makeSubscription({ onEpochChange: "cross", from: { kind: "id", id: 4n } });
+    for (let n = 0; n < 5; n += 1) it.database.publish("a");
+    fail(it);
+    const running = it.run();
+    await settle(800);
+    expect(it.handled).toEqual([4n, 5n, 1_000n, 1_001n, 1_002n]);
+    it.stop.abort();
+    await running;
   });
 });

@@ -68,7 +68,7 @@ class FakeDatabase {
   rows: Row[] = [];
   ticks: Tick[] = [];
   readonly topics: { id: number; name: string; xid: Xid }[] = [];
-  readonly purges: PurgedTopic[] = [];
+  readonly purges: (PurgedTopic & { readonly epoch: number })[] = [];
   epochs: Epoch[] = [epochNamed(epochIds.first, 1, 1n, makeSnapshot(100n, []))];
   isRunning = true;
   readonly calls: LogCall[] = [];
@@ -80,6 +80,9 @@ class FakeDatabase {
   asksForNewsLater: () => boolean = () => true;
   /** Asked before a look: how many of the ticks ahead a window may span. */
   ticksAhead: () => number = () => 1;
+
+  /** Asked before a step: how many events it may pass. */
+  stepEvents: () => number = () => 1_000;
 
   current(): Snapshot {
     return makeSnapshot(this.latestCompleted + 1n, this.running);
@@ -136,7 +139,10 @@ class FakeDatabase {
     const gone = this.rows.filter((row) => row.topic === topic && row.id <= upTo);
     this.rows = this.rows.filter((row) => !gone.includes(row));
     const xids = gone.map((row) => row.xid).toSorted((a, b) => Number(a - b));
+    const { number } =
+      this.epochs.findLast(({ firstId }) => firstId <= (gone[0]?.id ?? upTo)) ?? this.newestEpoch();
     this.purges.push({
+      epoch: number,
       purge: BigInt(this.purges.length + 1),
       topic,
       events: gone.length,
@@ -286,10 +292,18 @@ const logOf = (database: FakeDatabase): Log => ({
     await database.called("nextPage");
     return pageOf(database, database.between(request, end), request);
   },
-  purgedTopics: async (_, purge, topicIds) => {
+  stepEnd: async (after, last) => {
+    await Promise.resolve();
+    const ids = database.rows.map(({ id }) => id).filter((id) => id > after && id <= last);
+    return ids[database.stepEvents() - 1] ?? ids.at(-1) ?? null;
+  },
+  purgedTopics: async ({ number }, purge, topicIds) => {
     await Promise.resolve();
     return database.purges.filter(
-      (it) => it.purge > purge && (topicIds === null || topicIds.includes(database.topicId(it.topic))),
+      (it) =>
+        it.epoch === number &&
+        it.purge > purge &&
+        (topicIds === null || topicIds.includes(database.topicId(it.topic))),
     );
   },
   starts: {

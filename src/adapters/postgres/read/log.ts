@@ -25,7 +25,7 @@ import { makeAsk, refuseStandby } from "./ask.ts";
 import { epochColumns } from "./epoch-columns.ts";
 import { type EventColumns, pageOf } from "./event-columns.ts";
 import { makeLogStarts } from "./log-starts.ts";
-import { selectFirstPage, selectNextPage, selectWindowEnd } from "./select-events.ts";
+import { selectFirstPage, selectNextPage, selectStepEnd, selectWindowEnd } from "./select-events.ts";
 import {
   type BoundColumns,
   type LookColumns,
@@ -190,6 +190,11 @@ export const makeLog = (client: PostgresClient, pooled = false): Log => {
     },
 
     nextPage: async (request, end) => await pageBy(request, selectNextPage(request, end, weighing)),
+
+    stepEnd: async (after, last) => {
+      const [row] = await ask(selectStepEnd(after, last));
+      return row?.id ?? null;
+    },
 
     purgedTopics: async (epoch, purge, topicIds) => {
       const rows = await ask(selectPurgedTopics(epoch, purge, topicIds));

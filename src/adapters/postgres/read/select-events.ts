@@ -129,3 +129,9 @@ const restOfWindow = (request: PageRequest, end: WindowEnd): Fragment => {
 
 export const selectNextPage = (request: PageRequest, end: WindowEnd, weighing: Weighing) =>
   pageFrom(restOfWindow(request, end), request, weighing);
+
+/** As many ids as are walked through in any case; not a stride, for ids have holes of a whole segment. */
+export const selectStepEnd = (after: bigint, last: bigint): Statement<{ id: bigint | null }> => sql`
+  select max(step.id) as id from (
+    select id from pgstream.events where id > ${after} and id <= ${last} order by events.id limit ${walkMax}
+  ) step`;

@@ -1,0 +1,92 @@
+//! Crossing into a new epoch, where PostgreSQL itself matters: epochs.test.ts has what becomes of it after real failovers, and
+//! test/unit/core/crossing.test.ts its histories.
+
+import { expect, test } from "bun:test";
+
+import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
+import { startLaggingStandby } from "../support/lagging-standby.ts";
+import { becomeAnotherServer, openTestClient } from "../support/log-database.ts";
+import { connect, migrateAs } from "../support/migrator.ts";
+import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";
+import { openReadBench, publish, roll } from "../support/read-bench.ts";
+import { subscribe } from "../support/subscriber.ts";
+import { startTcpProxy } from "../support/tcp-proxy.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+test("a step is so many events long, whatever holes there are in the ids, and ends with the epoch", async () => {
+  await using bench = await openReadBench();
+  const session = bench.session();
+  const fill = async (): Promise<bigint> => {
+    await session`
+      insert into pgstream.events (xid, id, created_at, topic_id, data)
+      select pg_current_xact_id(), nextval('pgstream.event_ids'), now(), 1, '{}' from generate_series(1, 150000)`;
+    return BigInt((await session`select last_value as id from pgstream.event_ids`)[0]?.["id"] as string);
+  };
+  await fill();
+  await roll(session);
+  const last = await fill();
+  await using client = openTestClient(bench.url);
+  const log = makeLog(client);
+  const end = await log.stepEnd(0n, 1n << 40n);
+  expect(end).toBe(last - 100_000n);
+  expect(await log.stepEnd(end ?? 0n, 1n << 40n)).toBe(last);
+  expect(await log.stepEnd(end ?? 0n, last - 50_000n)).toBe(last - 50_000n);
+  expect(await log.stepEnd(last, 1n << 40n)).toBeNull();
+}, 60_000);
+
+describeOnPostgres([15, 18], "an address that leads to a standby for a while", (version) => {
+  const settings = { max_prepared_transactions: "10" };
+  const committedLate = async (primary: PostgresServer): Promise<bigint[]> => {
+    await using sql = connect(primary.url());
+    const ids = [await publish(sql), await publish(sql)];
+    await sql`begin`;
+    const [row] = await sql`select pgstream.publish('t', '{}', notify => false) as id`;
+    await sql`prepare transaction 'late'`;
+    return [...ids, BigInt(row?.["id"] as string), await publish(sql), await publish(sql)];
+  };
+
+  test("takes nothing from whoever crosses: the standby does not have yet what committed late", async () => {
+    await using primary = await startOwnServer({ version, settings });
+    await migrateAs(primary.url());
+    const ids = await committedLate(primary);
+    await using standby = await startLaggingStandby(primary, version);
+    await using sql = connect(primary.url());
+    await sql`commit prepared 'late'`;
+    await becomeAnotherServer(sql);
+    ids.push(await publish(sql));
+
+    let leadsTo: PostgresServer = primary;
+    await using proxy = await startTcpProxy({
+      get port() {
+        return Number(new URL(leadsTo.url()).port);
+      },
+    });
+    const lead = (server: PostgresServer): void => {
+      leadsTo = server;
+      proxy.reset();
+    };
+    let hasLed = false;
+    await using subscriber = subscribe({
+      database: proxy.through(primary.url()),
+      onEpochChange: "cross",
+      batchEventsMax: 1,
+      pageEventsMax: 1,
+      work: async () => {
+        if (!hasLed) lead(standby);
+        hasLed = true;
+        await Promise.resolve();
+      },
+    });
+    await waitFor(() => subscriber.subscription.status().code === "standby", {
+      what: "the standby to be noticed",
+      deadlineMs: 20_000,
+    });
+    lead(primary);
+    await waitFor(() => subscriber.ids.at(-1) === ids.at(-1), {
+      what: "the newest event",
+      deadlineMs: 20_000,
+    });
+    expect(subscriber.ids).toEqual(ids);
+  }, 90_000);
+});

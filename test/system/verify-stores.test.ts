@@ -44,7 +44,8 @@ test(
     await publish(stage, 20);
     const untouched = await verify(stage);
     expect(untouched.output).toContain("handled: 0\nmissing: 0\nextra: 0\nduplicate: 0\nstill to come: 20\n");
-    expect(untouched.code).toBe(0);
+    expect(untouched.output).toContain("has never stored a cursor here");
+    expect(untouched.code).toBe(1);
 
     const consumer = await stage.start("consumer");
     await untilHandled(stage, consumer);

@@ -43,6 +43,9 @@ begin
   if next_id < target::bigint << 32 then
     perform setval('pgstream.event_ids', target::bigint << 32, false);
   end if;
+  -- Cursors remember the number of the last purge that they were told of, which an earlier server may have given and lost.
+  perform setval(pg_get_serial_sequence('pgstream.purges', 'id'),
+    greatest((select max(p.id) from pgstream.purges p), (newest.number + 1)::bigint << 32));
 end $$;
 
 -- The snapshot with everything from `bound` on taken as not yet seen.

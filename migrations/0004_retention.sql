@@ -99,6 +99,12 @@ begin
   end loop;
 end $$;
 
+-- Whether the newest epoch is this server's: before it is open, purges would be numbered as those of another.
+create function pgstream.is_newest_server() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select pgstream.is_this_server(e) from pgstream.epochs e order by e.number desc limit 1
+$$;
+
 -- Announces that a segment is about to be emptied; answers the purge's id and how many events it is about, nothing when something
 -- newer has come into it. Repeated, it answers the same.
 create function pgstream.announce_segment_purge(number integer, floor pg_snapshot, out purge bigint, out events bigint)
@@ -109,6 +115,9 @@ declare
   last_xid bigint;
   lowest pg_snapshot;
 begin
+  if not pgstream.is_newest_server() then
+    return;
+  end if;
   -- Counted before the lock is taken: it may take minutes, and the lock is needed for rolling. Not for nothing, round after
   -- round, while somebody stands in the way of the lock on the segment.
   if not exists (select from pgstream.purges p where p.segment = number) then
@@ -255,6 +264,9 @@ declare
   current pgstream.epochs;
   counted record;
 begin
+  if not pgstream.is_newest_server() then
+    return;
+  end if;
   select * into current from pgstream.epochs order by number desc limit 1;
   select count(*) as events, min(w.id) as first_id, max(w.id) as last_id,
       min(w.xid::text::bigint)::text::xid8 as first_xid, max(w.xid::text::bigint)::text::xid8 as last_xid

@@ -2,7 +2,7 @@
 
 import type { Cursor } from "./cursor.ts";
 import type { PurgedTopic } from "./log.ts";
-import { covers, xmin } from "./snapshot.ts";
+import { covers } from "./snapshot.ts";
 
 export interface TopicGap {
   readonly topic: string;
@@ -13,7 +13,7 @@ export interface TopicGap {
 
 /** Whether everything that the purge removed had been handled. */
 const hadReadAll = (purged: PurgedTopic, { seen, window }: Cursor): boolean =>
-  purged.lastXid < xmin(seen) ||
+  (purged.lastXid < seen.xmax && !seen.xip.some((xid) => xid >= purged.firstXid && xid <= purged.lastXid)) ||
   covers(seen, purged.floor) ||
   (window !== null && purged.lastId <= window.after && covers(window.until, purged.floor));
 

@@ -35,6 +35,22 @@ test("a step is so many events long, whatever holes there are in the ids, and en
   expect(await log.stepEnd(last, 1n << 40n)).toBeNull();
 }, 60_000);
 
+test("purges of an epoch are numbered behind those of every earlier one, and none is announced before it is open", async () => {
+  await using bench = await openReadBench();
+  const session = bench.session();
+  await publish(session);
+  await roll(session);
+  const announce = async (): Promise<unknown> =>
+    (
+      await session`
+        select purge::text as purge from pgstream.announce_segment_purge(0, (select pg_current_snapshot()))`
+    )[0]?.["purge"];
+  await becomeAnotherServer(session);
+  expect(await announce()).toBeNull();
+  await publish(session);
+  expect(BigInt(String(await announce()))).toBeGreaterThan(2n << 32n);
+}, 60_000);
+
 describeOnPostgres([15, 18], "an address that leads to a standby for a while", (version) => {
   const settings = { max_prepared_transactions: "10" };
   const committedLate = async (primary: PostgresServer): Promise<bigint[]> => {

@@ -9,7 +9,7 @@ import { atRest, type Cursor, inWindow, isCrossing } from "../cursor.ts";
 import { PgstreamError } from "../errors.ts";
 import type { Event } from "../event.ts";
 import { gapOf, type TopicGap } from "../gap.ts";
-import type { Epoch, Log, Page, PageRequest, PurgedTopic, WindowEnd } from "../log.ts";
+import type { Epoch, Log, PageRequest, PurgedTopic, WindowEnd } from "../log.ts";
 import { emptySnapshot, fullSnapshot, lateXids, sees } from "../snapshot.ts";
 import type { TopicFilter } from "../topic.ts";
 import type { Batch } from "./reader.ts";
@@ -41,8 +41,8 @@ const withOwnFloor = (purged: PurgedTopic): PurgedTopic =>
   sees(purged.floor, purged.lastXid) ? purged : { ...purged, floor: fullSnapshot };
 
 /** What follows a page, in later statements on the same connection. */
-interface Answer {
-  readonly page: Page;
+interface Answer<T> {
+  readonly found: T;
   readonly purged: readonly PurgedTopic[];
 }
 
@@ -62,6 +62,8 @@ class EpochCrossing implements Crossing {
   #end: WindowEnd | null = null;
   /** Whether nothing is left up to there. */
   #isDone = false;
+  /** Whether it is the epoch's last step. */
+  #isLast = false;
 
   constructor(log: Log, start: Cursor, path: readonly Epoch[], options: CrossingOptions) {
     this.#log = log;
@@ -69,9 +71,8 @@ class EpochCrossing implements Crossing {
     this.#topics = makeWantedTopics(options.filter);
     this.#newest = path.at(-1);
     this.#path = path;
-    // How purges were numbered on an earlier server says nothing of what this one has removed. What was read is known by its place.
-    this.#cursor = isCrossing(start) ? start : { ...start, purge: 0n };
-    this.#told = this.#cursor.purge;
+    this.#cursor = start;
+    this.#told = start.purge;
   }
 
   cursor(): Cursor {
@@ -89,6 +90,7 @@ class EpochCrossing implements Crossing {
     const events = this.#left.slice(0, this.#options.batchEventsMax);
     this.#left = this.#left.slice(events.length);
     this.#goTo(events.at(-1)?.id ?? 0n);
+    if (this.#left.length === 0 && this.#isDone && this.#isLast) this.#moveOn();
     return { events, cursor: this.#cursor };
   }
 
@@ -99,13 +101,15 @@ class EpochCrossing implements Crossing {
   /** Without events: so that whoever wants few of them remembers how far it has come. */
   #passStep(): Batch {
     this.#goTo(this.#end?.main ?? 0n);
-    this.#forgetEnd();
+    if (this.#isLast) this.#moveOn();
+    else this.#forgetEnd();
     return { events: [], cursor: this.#cursor };
   }
 
   #forgetEnd(): void {
     this.#end = null;
     this.#isDone = false;
+    this.#isLast = false;
   }
 
   async #learn(): Promise<void> {
@@ -139,17 +143,31 @@ class EpochCrossing implements Crossing {
       const floor = epoch.firstId - 1n;
       this.#goTo(late === null || late.lastId < floor ? floor : late.lastId);
     }
-    this.#end ??= await this.#findEnd(last);
-    if (this.#end === null) return false;
-    const { page, purged } = await this.#ask(epoch, this.#end);
+    if (this.#end === null) {
+      const { found, purged } = await this.#ask(epoch, this.#findEnd(last));
+      if (this.#tellGap(purged)) return true;
+      if (found === null) return false;
+      this.#end = found;
+    }
+    const { found: page, purged } = await this.#ask(
+      epoch,
+      this.#log.nextPage(this.#request(last), this.#end),
+    );
     // The page may lack something that is told of as gone, or have what is: it is read again.
     if (this.#tellGap(purged)) return true;
-    this.#left = nameRows(page, this.#topics);
-    this.#isDone = !page.more;
+    // An xid that was lost may have been handed out again: what is behind the epoch is not of this window.
+    if (!page.more && isCrossing(this.#cursor)) {
+      const next = await this.#ask(epoch, this.#log.stepEnd(this.#end.main ?? 0n, last));
+      if (this.#tellGap(next.purged)) return true;
+      this.#isLast = next.found === null;
+    }
+    const rows = page.rows.filter(({ id }) => id <= last);
+    this.#left = nameRows({ ...page, rows }, this.#topics);
+    this.#isDone = !page.more || rows.length < page.rows.length;
     return true;
   }
 
-  #request(): PageRequest {
+  #request(last: bigint): PageRequest {
     const { seen, window } = this.#cursor;
     const { until, after } = window ?? { until: fullSnapshot, after: 0n };
     return {
@@ -159,7 +177,7 @@ class EpochCrossing implements Crossing {
       late: lateXids(seen, until),
       lateBound: after,
       mainBound: after,
-      top: null,
+      top: last,
       topicIds: this.#topics.ids(),
       eventsMax: this.#options.pageEventsMax,
       bytesMax: this.#options.pageBytesMax,
@@ -167,7 +185,7 @@ class EpochCrossing implements Crossing {
   }
 
   async #findEnd(last: bigint): Promise<WindowEnd | null> {
-    const request = this.#request();
+    const request = this.#request(last);
     if (!isCrossing(this.#cursor)) {
       const end = await this.#log.windowEnd(request);
       return end.late === null && end.main === null ? null : end;
@@ -177,13 +195,13 @@ class EpochCrossing implements Crossing {
   }
 
   /** @throws PgstreamError `epoch_changed`, `standby` when another server answered */
-  async #ask(epoch: Epoch, end: WindowEnd): Promise<Answer> {
-    const [page, { newest, isRunning }, purged] = await Promise.all([
-      this.#log.nextPage(this.#request(), end),
+  async #ask<T>(epoch: Epoch, first: Promise<T>): Promise<Answer<T>> {
+    const [found, { newest, isRunning }, purged] = await Promise.all([
+      first,
       this.#log.epoch(),
       this.#log.purgedTopics(epoch, this.#told, this.#topics.ids()),
     ]);
-    if (isRunning && newest.id === this.#newest?.id) return { page, purged };
+    if (isRunning && newest.id === this.#newest?.id) return { found, purged };
     throw new PgstreamError(
       "epoch_changed",
       "the database is not the one any more that this crossing began on",

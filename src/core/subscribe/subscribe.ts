@@ -159,6 +159,7 @@ const follow = async (subscription: Subscription, stretch: Stretch, signal: Abor
   const { epoch, cursor: place, isPassing, path } = await findCursor(ports.log, known, options, ports.logger);
   const cursor = path.length > 1 ? await cross(place, path, subscription, { stretch, signal }) : place;
   if (cursor === null) return;
+  if (path.length > 1 && !isPassing) await advance(handler, cursor, signal);
   if (isPassing) {
     // Else one that nothing has happened to yet would start later after a lost connection, or a restart.
     stretch.started = cursor;

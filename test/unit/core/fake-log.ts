@@ -143,7 +143,7 @@ class FakeDatabase {
       this.epochs.findLast(({ firstId }) => firstId <= (gone[0]?.id ?? upTo)) ?? this.newestEpoch();
     this.purges.push({
       epoch: number,
-      purge: BigInt(this.purges.length + 1),
+      purge: this.nextPurge(),
       topic,
       events: gone.length,
       firstXid: xids[0] ?? 0n,
@@ -153,6 +153,17 @@ class FakeDatabase {
       floor: this.current(),
       done,
     });
+  }
+
+  newestPurge(): bigint {
+    return this.purges.at(-1)?.purge ?? 0n;
+  }
+
+  /** An epoch's purges are numbered behind those of every earlier one. */
+  nextPurge(): bigint {
+    const { number } = this.newestEpoch();
+    const base = number === 1 ? 0n : BigInt(number) << 32n;
+    return (this.newestPurge() > base ? this.newestPurge() : base) + 1n;
   }
 
   openEpoch(id: string, firstId: bigint): void {
@@ -271,7 +282,7 @@ const logOf = (database: FakeDatabase): Log => ({
       tick: tick?.snapshot ?? null,
       tickTop: tick?.topId ?? null,
       bounds: database.bounds(since),
-      purge: BigInt(database.purges.length),
+      purge: database.newestPurge(),
       topics: topics.filter((it) => !sees(topicsSince, it.xid)),
     };
   },
@@ -309,7 +320,7 @@ const logOf = (database: FakeDatabase): Log => ({
   starts: {
     floor: async () => {
       await Promise.resolve();
-      return { segments: null, purge: BigInt(database.purges.length) };
+      return { segments: null, purge: database.newestPurge() };
     },
     tickBy: async () => {
       await Promise.resolve();

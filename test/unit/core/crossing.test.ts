@@ -31,6 +31,11 @@ describe("a subscription that crosses", () => {
     for (let n = 0; n < 3; n += 1) database.publish("a");
   };
 
+  const standAtStart = async ({ database, store }: ReturnType<typeof makeSubscription>): Promise<void> => {
+    const start = await startCursor(database.log, database.newestEpoch(), { kind: "earliest" });
+    store.cursor = encodeCursor(start);
+  };
+
   test("gets what was left of the earlier epoch, then the new one, and lives on in it", async () => {
     const it = crossing();
     const running = it.run();
@@ -60,9 +65,7 @@ describe("a subscription that crosses", () => {
   test("is told what retention removed of the earlier epoch, in front of the gap", async () => {
     for (const onPurged of ["stop", "skip"] as const) {
       const it = crossing(onPurged);
-      it.store.cursor = encodeCursor(
-        await startCursor(it.database.log, it.database.newestEpoch(), { kind: "earliest" }),
-      );
+      await standAtStart(it);
       fail(it);
       it.database.purge("a", 3n);
       const outcome = outcomeOf(it.run());
@@ -81,9 +84,7 @@ describe("a subscription that crosses", () => {
 
   test("waits where the new server has not opened its epoch yet", async () => {
     const it = crossing();
-    it.store.cursor = encodeCursor(
-      await startCursor(it.database.log, it.database.newestEpoch(), { kind: "earliest" }),
-    );
+    await standAtStart(it);
     it.database.isRunning = false;
     const running = it.run();
     await it.clock.pass(5_000);
@@ -182,9 +183,7 @@ describe("a subscription that crosses", () => {
 
   test("is told of what went of the new epoch, though more of the earlier one went later", async () => {
     const it = crossing("skip");
-    it.store.cursor = encodeCursor(
-      await startCursor(it.database.log, it.database.newestEpoch(), { kind: "earliest" }),
-    );
+    await standAtStart(it);
     fail(it);
     for (let n = 0; n < 2; n += 1) it.database.publish("b");
     const old = it.database.rows.splice(0, 5);
@@ -227,9 +226,7 @@ describe("a subscription that crosses", () => {
 
   test("is told of what is gone where nothing is left beside it", async () => {
     const it = crossing("skip");
-    it.store.cursor = encodeCursor(
-      await startCursor(it.database.log, it.database.newestEpoch(), { kind: "earliest" }),
-    );
+    await standAtStart(it);
     fail(it);
     it.database.purge("a", 5n);
     const running = it.run();
@@ -242,9 +239,7 @@ describe("a subscription that crosses", () => {
 
   test("stores that it is across: what goes of the earlier epoch later is no gap", async () => {
     const it = crossing();
-    it.store.cursor = encodeCursor(
-      await startCursor(it.database.log, it.database.newestEpoch(), { kind: "earliest" }),
-    );
+    await standAtStart(it);
     it.database.publish("unwanted");
     it.database.openEpoch(epochIds.second, firstIds.second);
     const running = it.run();

@@ -4,6 +4,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { PgstreamError } from "../../../src/core/errors.ts";
+import type { EventHandler } from "../../../src/core/subscribe/event-handler.ts";
 import { makeSubscription } from "./fake-subscription.ts";
 import { outcomeOf } from "./fakes.ts";
 
@@ -17,25 +18,29 @@ const makeAway = () => {
   return { away, reach };
 };
 
+/** An application that keeps its effect and its cursor there. */
+const makeApplication = () => {
+  const { away, reach } = makeAway();
+  const handled: bigint[] = [];
+  let stored: string | null = null;
+  const handler: EventHandler = {
+    cursor: async () => {
+      await reach();
+      return stored;
+    },
+    handle: async (events, { cursor }) => {
+      await reach();
+      handled.push(...events.map((event) => event.id));
+      stored = cursor;
+    },
+  };
+  return { away, handler, handled };
+};
+
 describe("an application whose own database is away", () => {
   test("is asked where it was for as long as that takes", async () => {
-    const { away, reach } = makeAway();
-    let stored: string | null = null;
-    const handled: bigint[] = [];
-    const { database, run, clock, stop, retries } = makeSubscription(
-      { handlerRetriesMax: 0 },
-      {
-        cursor: async () => {
-          await reach();
-          return stored;
-        },
-        handle: async (events, { cursor }) => {
-          await reach();
-          handled.push(...events.map((event) => event.id));
-          stored = cursor;
-        },
-      },
-    );
+    const { away, handler, handled } = makeApplication();
+    const { database, run, clock, stop, retries } = makeSubscription({ handlerRetriesMax: 0 }, handler);
     away.is = true;
     const running = run();
     await clock.pass(600_000);
@@ -50,23 +55,8 @@ describe("an application whose own database is away", () => {
   });
 
   test("while it has a batch in hand fails on it once, however long that takes", async () => {
-    const { away, reach } = makeAway();
-    let stored: string | null = null;
-    const handled: bigint[] = [];
-    const { database, run, clock, stop } = makeSubscription(
-      { handlerRetriesMax: 1 },
-      {
-        cursor: async () => {
-          await reach();
-          return stored;
-        },
-        handle: async (events, { cursor }) => {
-          await reach();
-          handled.push(...events.map((event) => event.id));
-          stored = cursor;
-        },
-      },
-    );
+    const { away, handler, handled } = makeApplication();
+    const { database, run, clock, stop } = makeSubscription({ handlerRetriesMax: 1 }, handler);
     const running = run();
     await clock.pass(1_500);
     away.is = true;

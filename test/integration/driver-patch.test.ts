@@ -69,6 +69,8 @@ const outcome = async (driver: string, which: string): Promise<string> => {
   return code === 0 ? said.trim() : (/\w*Error: .*/.exec(errors)?.[0] ?? `exit code ${code}`);
 };
 
+const triesMax = 20;
+
 describe("a connection that is", () => {
   const unpatchedOutcomes = {
     // It would never write again: the timer of the write that was lost is still set.
@@ -91,7 +93,11 @@ describe("a connection that is", () => {
   for (const [which, unpatchedOutcome] of Object.entries(unpatchedOutcomes)) {
     test(`${which} leaves the client well, and without the patch does not`, async () => {
       expect(await outcome(patched, which)).toBe("well");
-      expect(await outcome(unpatched, which)).toBe(unpatchedOutcome);
+      // Some of it is a race, which the published driver wins now and then.
+      let seen = "";
+      for (let n = 0; n < triesMax && seen !== unpatchedOutcome; n += 1)
+        seen = await outcome(unpatched, which);
+      expect(seen).toBe(unpatchedOutcome);
     }, 60_000);
   }
 });

@@ -115,7 +115,7 @@ declare
   last_xid bigint;
   lowest pg_snapshot;
 begin
-  if not pgstream.is_newest_server() then
+  if pgstream.is_newest_server() is not true then
     return;
   end if;
   -- Counted before the lock is taken: it may take minutes, and the lock is needed for rolling. Not for nothing, round after
@@ -264,7 +264,7 @@ declare
   current pgstream.epochs;
   counted record;
 begin
-  if not pgstream.is_newest_server() then
+  if pgstream.is_newest_server() is not true then
     return;
   end if;
   select * into current from pgstream.epochs order by number desc limit 1;

@@ -62,8 +62,8 @@ class EpochCrossing implements Crossing {
   #end: WindowEnd | null = null;
   /** Whether nothing is left up to there. */
   #isDone = false;
-  /** Whether it is the epoch's last step. */
-  #isLast = false;
+  /** Where the step behind it ends, once it is done; null: it was the last one. */
+  #nextEnd: WindowEnd | null = null;
 
   constructor(log: Log, start: Cursor, path: readonly Epoch[], options: CrossingOptions) {
     this.#log = log;
@@ -90,7 +90,7 @@ class EpochCrossing implements Crossing {
     const events = this.#left.slice(0, this.#options.batchEventsMax);
     this.#left = this.#left.slice(events.length);
     this.#goTo(events.at(-1)?.id ?? 0n);
-    if (this.#left.length === 0 && this.#isDone && this.#isLast) this.#moveOn();
+    if (this.#left.length === 0 && this.#isLast()) this.#moveOn();
     return { events, cursor: this.#cursor };
   }
 
@@ -101,15 +101,20 @@ class EpochCrossing implements Crossing {
   /** Without events: so that whoever wants few of them remembers how far it has come. */
   #passStep(): Batch {
     this.#goTo(this.#end?.main ?? 0n);
-    if (this.#isLast) this.#moveOn();
-    else this.#forgetEnd();
+    if (this.#isLast()) this.#moveOn();
+    else this.#readTo(this.#nextEnd);
     return { events: [], cursor: this.#cursor };
   }
 
-  #forgetEnd(): void {
-    this.#end = null;
+  /** Whether it stands in the last step of the epoch, and has read all of it. */
+  #isLast(): boolean {
+    return this.#isDone && this.#nextEnd === null && isCrossing(this.#cursor);
+  }
+
+  #readTo(end: WindowEnd | null): void {
+    this.#end = end;
     this.#isDone = false;
-    this.#isLast = false;
+    this.#nextEnd = null;
   }
 
   async #learn(): Promise<void> {
@@ -126,7 +131,7 @@ class EpochCrossing implements Crossing {
 
   /** Behind the end of a window: to all else that is left of the epoch, or into the following one. */
   #moveOn(): void {
-    this.#forgetEnd();
+    this.#readTo(null);
     const isAllOfIt = isCrossing(this.#cursor);
     this.#cursor = atRest(this.#cursor);
     if (!isAllOfIt) return;
@@ -155,12 +160,12 @@ class EpochCrossing implements Crossing {
     );
     // The page may lack something that is told of as gone, or have what is: it is read again.
     if (this.#tellGap(purged)) return true;
-    // An xid that was lost may have been handed out again: what is behind the epoch is not of this window.
     if (!page.more && isCrossing(this.#cursor)) {
-      const next = await this.#ask(epoch, this.#log.stepEnd(this.#end.main ?? 0n, last));
+      const next = await this.#ask(epoch, this.#findStepEnd(this.#end.main ?? 0n, last));
       if (this.#tellGap(next.purged)) return true;
-      this.#isLast = next.found === null;
+      this.#nextEnd = next.found;
     }
+    // An xid that was lost may have been handed out again: what is behind the epoch is not of this window.
     const rows = page.rows.filter(({ id }) => id <= last);
     this.#left = nameRows({ ...page, rows }, this.#topics);
     this.#isDone = !page.more || rows.length < page.rows.length;
@@ -190,7 +195,11 @@ class EpochCrossing implements Crossing {
       const end = await this.#log.windowEnd(request);
       return end.late === null && end.main === null ? null : end;
     }
-    const main = await this.#log.stepEnd(request.after, last);
+    return await this.#findStepEnd(request.after, last);
+  }
+
+  async #findStepEnd(after: bigint, last: bigint): Promise<WindowEnd | null> {
+    const main = await this.#log.stepEnd(after, last);
     return main === null ? null : { late: null, main, lateEvents: 0 };
   }
 

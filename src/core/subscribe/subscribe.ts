@@ -99,6 +99,22 @@ const deliver = async (batch: Batch, subscription: Subscription, signal: AbortSi
   return false;
 };
 
+/** Delivers each batch, and of those without events tells now and then how far they got. False: it was stopped. */
+const makeHandOver = (subscription: Subscription, signal: AbortSignal) => {
+  const { handler, options, ports } = subscription;
+  let toldAt = ports.clock.now();
+  return async (batch: Batch): Promise<boolean> => {
+    if (batch.events.length > 0) {
+      if (!(await deliver(batch, subscription, signal))) return false;
+    } else {
+      if (ports.clock.now() - toldAt < options.advanceIntervalMs) return true;
+      await advance(handler, batch.cursor, signal);
+    }
+    toldAt = ports.clock.now();
+    return true;
+  };
+};
+
 /** Reports what retention removed, or stops for it. */
 const gapReporter =
   ({ options, ports, events }: Subscription) =>
@@ -133,8 +149,8 @@ const cross = async (
     ...options,
     onGap: gapReporter(subscription),
   });
+  const handOver = makeHandOver(subscription, signal);
   let events = 0;
-  let advancedAt = ports.clock.now();
   while (!signal.aborted) {
     const batch = await crossing.next();
     stretch.onProgress();
@@ -142,11 +158,7 @@ const cross = async (
       ports.logger.info({ events, epoch: path.at(-1)?.id }, "crossed into the newest epoch");
       return crossing.cursor();
     }
-    if (batch.events.length > 0) {
-      if (!(await deliver(batch, subscription, signal))) return null;
-    } else if (ports.clock.now() - advancedAt < options.advanceIntervalMs) continue;
-    else await advance(subscription.handler, batch.cursor, signal);
-    advancedAt = ports.clock.now();
+    if (!(await handOver(batch))) return null;
     events += batch.events.length;
   }
   return null;
@@ -159,12 +171,9 @@ const follow = async (subscription: Subscription, stretch: Stretch, signal: Abor
   const { epoch, cursor: place, isPassing, path } = await findCursor(ports.log, known, options, ports.logger);
   const cursor = path.length > 1 ? await cross(place, path, subscription, { stretch, signal }) : place;
   if (cursor === null) return;
-  if (path.length > 1 && !isPassing) await advance(handler, cursor, signal);
-  if (isPassing) {
-    // Else one that nothing has happened to yet would start later after a lost connection, or a restart.
-    stretch.started = cursor;
-    await advance(handler, cursor, signal);
-  }
+  // Else one that nothing has happened to yet would start later after a lost connection, or a restart.
+  if (isPassing) stretch.started = cursor;
+  if (isPassing || path.length > 1) await advance(handler, cursor, signal);
   const follower = makeFollower({ ...ports, onNews: ports.wakeups.raise }, cursor, {
     ...options,
     epoch,
@@ -183,8 +192,8 @@ const deliverAll = async (
   signal: AbortSignal,
   onProgress: () => void,
 ): Promise<void> => {
-  const { handler, options, ports, events } = subscription;
-  let advancedAt = ports.clock.now();
+  const { options, ports, events } = subscription;
+  const handOver = makeHandOver(subscription, signal);
   while (!signal.aborted) {
     ports.wakeups.clear();
     const batch = await follower.next();
@@ -192,13 +201,7 @@ const deliverAll = async (
     if (batch === null) {
       events.onLive();
       await ports.wakeups.wait(options.pollIntervalMs, signal);
-    } else if (batch.events.length > 0) {
-      if (!(await deliver(batch, subscription, signal))) return;
-      advancedAt = ports.clock.now();
-    } else if (handler.advance !== undefined && ports.clock.now() - advancedAt >= options.advanceIntervalMs) {
-      await advance(handler, batch.cursor, signal);
-      advancedAt = ports.clock.now();
-    }
+    } else if (!(await handOver(batch))) return;
   }
 };
 

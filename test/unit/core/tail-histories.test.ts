@@ -101,6 +101,12 @@ const runHistory = async (seed: number, tally: Tally, plant: TailPlant = {}): Pr
     arrival.resolve();
     arrival = Promise.withResolvers<void>();
   };
+  const hurry = (): void => {
+    database.before = () => {};
+    arrive();
+  };
+  // Also when something is wrong: the tail does not end before its reads have.
+  using _ = { [Symbol.dispose]: hurry };
   database.before = async (call) => {
     if ((call === "live" || call === "answer") && random.chance(0.4)) await arrival.promise;
     if (random.chance(0.3)) write();
@@ -138,8 +144,7 @@ const runHistory = async (seed: number, tally: Tally, plant: TailPlant = {}): Pr
         random.chance(0.9) ? random.pick(audiences.slice(1)) : (audiences[0] ?? random.pick(audiences)),
       );
   }
-  database.before = () => {};
-  arrive();
+  hurry();
   await tail.settle();
   await tail.clock.pass(limits.pauseMs);
   for (let quiet = 0; quiet < 4;) {

@@ -219,6 +219,17 @@ describe("an unknown outcome", () => {
   }, 20_000);
 });
 
+test("close() before the database was ever reached says that nothing was published", async () => {
+  const proxy = await proxied();
+  const database = proxy.through(log.url);
+  await proxy[Symbol.asyncDispose]();
+  const publisher = openOne("nobody there", { database });
+  const publishing = publisher.publish({ topic: "nobody", data: "there" }).catch((error: unknown) => error);
+  await waitFor(isRepeating(publisher), { what: "the first attempt to be refused" });
+  await publisher.close(0);
+  expect(await publishing).toMatchObject({ code: "database_unavailable", retryable: false });
+});
+
 test("an outage longer than the buffer makes callers wait, and loses nothing", async () => {
   await using proxy = await proxied();
   await using publisher = openOne("full", {

@@ -33,6 +33,9 @@ const retryable = /^(?:55P03|40001|40P01|53...|57P0[1-5]|57014|08...|25006)$/;
 /** The server ends the session. */
 const sessionEnds = /^(?:57P0[1-5]|08...)$/;
 
+/** There was no connection yet, so nothing went down it: the driver's words, the sockets', and the server's while it starts. */
+const neverConnected = /^(?:CONNECT_TIMEOUT|ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENOENT|57P03)$/;
+
 /** The driver's word for a mistake of ours. */
 const misuse =
   /^(?:UNDEFINED_VALUE|NOT_TAGGED_CALL|UNSAFE_TRANSACTION|MAX_PARAMETERS_EXCEEDED|COPY_IN_PROGRESS)$/;
@@ -65,7 +68,11 @@ export const connectionErrorOf = (error: unknown): PgstreamError | null => {
   return new PgstreamError(
     "database_unavailable",
     `the database is not reachable: ${messageOf(error)}${poolerHint(error)}`,
-    { cause: error, retryable: true, details: code === null ? {} : { cause: code } },
+    {
+      cause: error,
+      retryable: true,
+      details: code === null ? {} : { cause: code, ...(neverConnected.test(code) ? { sent: false } : {}) },
+    },
   );
 };
 

@@ -18,7 +18,7 @@ export interface EventAppender {
    * number it answers the same ids. Right behind the statement, in a transaction of its own, whoever listens is woken:
    * nobody waits for that, and a hint that is lost costs a poll interval and never an event.
    * @throws PgstreamError `publish_unknown` when the publisher is not remembered; `database_unavailable` (retryable)
-   * when the outcome is unknown; else the event is refused and nothing was written
+   * when the outcome is unknown, which it is not where `details.sent` is false; else the event is refused and nothing was written
    */
   readonly append: (batch: AppendBatch) => Promise<readonly bigint[]>;
 }
@@ -67,9 +67,14 @@ const refusals = [
   "idempotency_conflict",
 ] as const;
 
+const mayHaveArrived = (error: unknown): boolean =>
+  hasCode(error, "database_unavailable") && error.details["sent"] !== false;
+
 /** It is not retryable, and means what it says only when nothing is in doubt. */
-export const notPublished = (): PgstreamError =>
-  new PgstreamError("database_unavailable", "the publisher has been closed: nothing was published");
+export const notPublished = (cause?: unknown): PgstreamError =>
+  new PgstreamError("database_unavailable", "the publisher has been closed: nothing was published", {
+    cause,
+  });
 
 class NumberingSender implements Sender {
   readonly #ports: SenderPorts;
@@ -127,7 +132,7 @@ class NumberingSender implements Sender {
       this.#inDoubt = false;
       return ids;
     } catch (error) {
-      if (hasCode(error, "database_unavailable")) this.#inDoubt = true;
+      if (mayHaveArrived(error)) this.#inDoubt = true;
       if (hasCode(error, "publish_unknown") && !this.#inDoubt && this.#number > 1n) {
         // Forgotten while idle, and nothing of ours is in doubt: go on under a new name.
         this.#renew();
@@ -140,7 +145,7 @@ class NumberingSender implements Sender {
         "publishing failed; repeating the batch",
       );
       await clock.sleep(backoffMs(attempt, this.#backoff, random), this.#stopped);
-      if (this.#stopped.aborted) throw error;
+      if (this.#stopped.aborted) throw notPublished(error);
       return null;
     }
   }

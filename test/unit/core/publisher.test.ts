@@ -307,6 +307,33 @@ describe("closing", () => {
     expect(await doubtful).toBe("publish_unknown");
   });
 
+  const unreachable = new PgstreamError("database_unavailable", "connection refused", {
+    retryable: true,
+    details: { sent: false },
+  });
+
+  test("gives up on a database that was never reached: known not to be published", async () => {
+    const { appender, publisher, clock } = setup();
+    appender.next(...Array.from({ length: 500 }, () => unreachable));
+    const waiting = outcomeOf(publisher.publish(event(1)));
+    await settle();
+    const closed = publisher.close(2_000);
+    await clock.pass(2_000);
+    await closed;
+    expect(await waiting).toBe("database_unavailable");
+  });
+
+  test("gives up on a database that cannot be reached any more: unknown for what it may have got before", async () => {
+    const { appender, publisher, clock } = setup();
+    appender.next("lose answer", ...Array.from({ length: 500 }, () => unreachable));
+    const doubtful = outcomeOf(publisher.publish(event(1)));
+    await settle();
+    const closed = publisher.close(2_000);
+    await clock.pass(2_000);
+    await closed;
+    expect(await doubtful).toBe("publish_unknown");
+  });
+
   test("gives up on a statement that never answers after its timeout: unknown for its events", async () => {
     const { appender, publisher, clock } = setup();
     appender.next("hang");

@@ -4,6 +4,7 @@ import { PgstreamError } from "../core/errors.ts";
 import type { Logger } from "../core/ports.ts";
 import type { ConsumerStore } from "../core/subscribe/store.ts";
 import { silent } from "./defaults.ts";
+import { checkNumbers } from "./given-options.ts";
 
 export interface OpenStoreOptions {
   /** The longest a call may take. Default 10,000 ms. */
@@ -19,10 +20,9 @@ export interface OpenStoreOptions {
  * driver alone takes longer to load than the rest of the process.
  * @throws PgstreamError `invalid_config`, `store_unavailable`, `store_error`
  */
-export const openStore = async (
-  url: string,
-  { deadlineMs = 10_000, ca = null, logger = silent }: OpenStoreOptions = {},
-): Promise<ConsumerStore> => {
+export const openStore = async (url: string, options: OpenStoreOptions = {}): Promise<ConsumerStore> => {
+  checkNumbers(options, { deadlineMs: 1 });
+  const { deadlineMs = 10_000, ca = null, logger = silent } = options;
   const scheme = url.slice(0, url.indexOf(":"));
   switch (scheme) {
     case "sqlite": {

@@ -134,6 +134,19 @@ await describeWithMongo("MongoDB", (mongo) => {
     expect(await other.cursor("consumer")).toBe("the next one's");
   });
 
+  test("does not take the cursor back when a move that was given up arrives behind later ones", async () => {
+    await using place = makePlace(mongo);
+    const other = place.open();
+    const lease = await leaseOf(other);
+    await using slow = await pausedAt(place, "update", "subscriptions");
+    const given = failureOf(slow.store.commit(lease, batchOf([1n], "after 1")));
+    await slow.paused();
+    for (const id of [1n, 2n, 3n]) await other.commit(lease, batchOf([id], `after ${id}`));
+    slow.goOn();
+    expect(await given).toMatchObject({ code: "lease_lost" });
+    expect(await other.cursor("consumer")).toBe("after 3");
+  });
+
   test("does not give way to an older version that is inserted while the commit is under way", async () => {
     await using place = makePlace(mongo);
     const other = place.open();

@@ -19,6 +19,16 @@ test("a mongodb: URL opens a MongoDB store, whether its server is there or not",
   await store.close();
 });
 
+test("a deadline that is no number of milliseconds is refused", async () => {
+  for (const deadlineMs of [0, Number.NaN, 2 ** 40]) {
+    for (const url of ["sqlite::memory:", "mongodb://127.0.0.1:1/consumer"]) {
+      const failure = await failureOf(openStore(url, { deadlineMs }));
+      expect(failure).toMatchObject({ code: "invalid_config" });
+      expect(String(failure)).toContain("deadlineMs");
+    }
+  }
+});
+
 test("any other URL is refused without being shown", async () => {
   for (const url of ["postgres://user:s3cr3t@host/db", "user:s3cr3t@host", "", "sqlite"]) {
     const failure = await failureOf(openStore(url));

@@ -8,6 +8,7 @@
 import type { Db } from "mongodb";
 
 import type { Json } from "../../core/event.ts";
+import { checkCollection } from "../../core/subscribe/own-collections.ts";
 import type { DocumentPage, DocumentWrite } from "../../core/subscribe/store.ts";
 import { chunksOf } from "./chunks.ts";
 import { isDuplicateKey } from "./mongo-error.ts";
@@ -39,7 +40,10 @@ const latestWrites = (writes: readonly DocumentWrite[]): ReadonlyMap<string, rea
 };
 
 export const makeDocuments = (database: Db) => {
-  const collectionOf = (name: string) => database.collection<Stored>(name);
+  const collectionOf = (name: string) => {
+    checkCollection(name);
+    return database.collection<Stored>(name);
+  };
 
   /** @returns false when a missing document was there after all */
   const write = async (name: string, wanted: readonly Stored[], step: Step, updatesMax: number) => {
@@ -73,7 +77,10 @@ export const makeDocuments = (database: Db) => {
 
   return {
     write: async (writes: readonly DocumentWrite[], step: Step, updatesMax: number): Promise<void> => {
-      for (const [name, wanted] of latestWrites(writes)) {
+      const latest = latestWrites(writes);
+      // Before anything is written.
+      for (const name of latest.keys()) checkCollection(name);
+      for (const [name, wanted] of latest) {
         let tries = 1;
         while (!(await write(name, wanted, step, updatesMax)) && tries < writeTriesMax) tries += 1;
       }

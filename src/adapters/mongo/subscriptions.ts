@@ -14,6 +14,8 @@ interface Subscription {
   readonly token: bigint;
   readonly leasedUntil: Date;
   readonly cursor?: string;
+  /** The number of the move that the cursor is from, under this token. */
+  readonly move?: number;
 }
 
 const longAgo = new Date(0);
@@ -25,7 +27,9 @@ export const makeSubscriptions = (database: Db, server: Server, deadlineMs: numb
   // Prolonging a lease while a commit moves the cursor would only make the two conflict; and FerretDB reads a document,
   // changes it and writes it whole, so that one of the two would be lost there.
   const inTurn = makeOneAtATime();
-  // The server, too, forgets an update that comes too late to be waited for.
+  // Counts every attempt: one that was given up and arrives behind later ones does not take the cursor back.
+  let moves = 0;
+  // The server gives up an update that takes longer than it is waited for.
   const limit = { maxTimeMS: deadlineMs };
 
   const take = async (name: string, ttlMs: number): Promise<Lease | null> => {
@@ -33,7 +37,7 @@ export const makeSubscriptions = (database: Db, server: Server, deadlineMs: numb
     try {
       const taken = await subscriptions.findOneAndUpdate(
         { _id: name, leasedUntil: { $lte: now } },
-        { $set: { leasedUntil: later(now, ttlMs) }, $inc: { token: 1n } },
+        { $set: { leasedUntil: later(now, ttlMs), move: 0 }, $inc: { token: 1n } },
         { ...limit, upsert: true, returnDocument: "after" },
       );
       return taken === null ? null : { subscription: name, token: taken.token };
@@ -86,10 +90,15 @@ export const makeSubscriptions = (database: Db, server: Server, deadlineMs: numb
     moveCursor: async ({ subscription, token }: Lease, cursor: string, step: Step): Promise<boolean> => {
       // In a transaction the driver sets the limit once, for all of it.
       const options = step.isTransaction ? step.options : limit;
+      const move = (moves += 1);
       const { matchedCount } = await inTurn(
         step.signal,
         async () =>
-          await subscriptions.updateOne({ _id: subscription, token }, { $set: { cursor } }, options),
+          await subscriptions.updateOne(
+            { _id: subscription, token, move: { $lte: move } },
+            { $set: { cursor, move } },
+            options,
+          ),
       );
       return matchedCount === 1;
     },

@@ -3,6 +3,7 @@
 import type { Database } from "bun:sqlite";
 
 import type { Json } from "../../core/event.ts";
+import { checkCollection } from "../../core/subscribe/own-collections.ts";
 import type { DocumentPage, DocumentWrite } from "../../core/subscribe/store.ts";
 
 type Document = Readonly<Record<string, Json>>;
@@ -31,13 +32,16 @@ export const makeDocuments = (database: Database) => {
 
   return {
     write: ({ collection, id, eventId, document }: DocumentWrite): void => {
+      checkCollection(collection);
       put.run(collection, id, eventId, JSON.stringify(document));
     },
     document: (collection: string, id: string): Document | null => {
+      checkCollection(collection);
       const row = one.get(collection, id);
       return row === null ? null : parse(row);
     },
     page: (collection: string, after: string | null, limit: number): DocumentPage => {
+      checkCollection(collection);
       // One more than asked for tells whether there is a next page.
       const rows =
         after === null ? first.all(collection, limit + 1) : following.all(collection, limit + 1, after);

@@ -48,6 +48,24 @@ export const commitCases = (under: StoreUnderTest): void => {
     });
   });
 
+  test("refuses documents in a collection of its own, and writes nothing", async () => {
+    await withStore(under, async (store) => {
+      const lease = await leaseOf(store);
+      for (const collection of ["subscriptions", "receivedEvents"]) {
+        const writes = [course("course-1", 1n), { ...course("consumer", 1n), collection }];
+        const refusal = { code: "store_error", retryable: false };
+        expect(await failureOf(store.commit(lease, { ...batchOf([1n], "after 1"), writes }))).toMatchObject(
+          refusal,
+        );
+        expect(await failureOf(store.document(collection, "consumer"))).toMatchObject(refusal);
+        expect(await failureOf(store.documents(collection, null, 10))).toMatchObject(refusal);
+      }
+      expect(await store.cursor("consumer")).toBeNull();
+      expect(await store.document("courses", "course-1")).toBeNull();
+      expect(await store.receiptCount()).toBe(0);
+    });
+  });
+
   test("takes a batch of which a part was committed before", async () => {
     await withStore(under, async (store) => {
       const lease = await leaseOf(store);

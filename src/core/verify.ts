@@ -11,16 +11,22 @@ export interface LoggedId {
   readonly isOld: boolean;
 }
 
+/** How many there are, and the first ten thousand of them. */
+export interface Listed {
+  readonly count: number;
+  readonly ids: readonly bigint[];
+}
+
 export interface Comparison {
   /** Handled according to the cursor, and receipted. */
   readonly matching: number;
   /** The cursor is past them, but there is no receipt. */
-  readonly missing: readonly bigint[];
+  readonly missing: Listed;
   /** Receipted, but the log neither holds them nor ever removed them. */
-  readonly extra: readonly bigint[];
+  readonly extra: Listed;
   /** Receipted more than once. */
-  readonly duplicate: readonly bigint[];
-  /** The cursor is not past them yet. */
+  readonly duplicate: Listed;
+  /** The cursor is not past them yet, whoever else has left a receipt in the same store. */
   readonly toCome: number;
   /** Too old for a receipt that is kept no longer than configured. */
   readonly expired: number;
@@ -41,23 +47,29 @@ export const isHandled = ({ seen, window }: Cursor, { id, xid }: LoggedId): bool
 /** Enough to start looking with; all of them would not fit a terminal. */
 const listedMax = 10_000;
 
+class List implements Listed {
+  count = 0;
+  readonly ids: bigint[] = [];
+
+  add(id: bigint): void {
+    this.count += 1;
+    if (this.ids.length < listedMax) this.ids.push(id);
+  }
+}
+
 class Findings {
   matching = 0;
   toCome = 0;
   expired = 0;
-  readonly missing: bigint[] = [];
-  readonly extra: bigint[] = [];
-  readonly duplicate: bigint[] = [];
+  readonly missing = new List();
+  readonly extra = new List();
+  readonly duplicate = new List();
   /** Receipts without an event, not asked about yet. */
   #unmatched: bigint[] = [];
   readonly #accounted: ComparePorts["accounted"];
 
   constructor(accounted: ComparePorts["accounted"]) {
     this.#accounted = accounted;
-  }
-
-  list(ids: bigint[], id: bigint): void {
-    if (ids.length < listedMax) ids.push(id);
   }
 
   /** Most of them may be of purged events: those do not count against the list. */
@@ -68,14 +80,15 @@ class Findings {
 
   async settle(): Promise<void> {
     const accounted = await this.#accounted(this.#unmatched);
-    for (const id of this.#unmatched) if (!accounted.has(id)) this.list(this.extra, id);
+    for (const id of this.#unmatched) if (!accounted.has(id)) this.extra.add(id);
     this.#unmatched = [];
   }
 
-  withoutReceipt(event: LoggedId, cursor: Cursor): void {
-    if (!isHandled(cursor, event)) this.toCome += 1;
+  add(event: LoggedId, cursor: Cursor | null, hasReceipt: boolean): void {
+    if (cursor === null || !isHandled(cursor, event)) this.toCome += 1;
+    else if (hasReceipt) this.matching += 1;
     else if (event.isOld) this.expired += 1;
-    else this.list(this.missing, event.id);
+    else this.missing.add(event.id);
   }
 }
 
@@ -83,7 +96,7 @@ class Findings {
 async function* distinct(receipts: AsyncIterable<bigint>, findings: Findings): AsyncGenerator<bigint> {
   let before: bigint | null = null;
   for await (const id of receipts) {
-    if (id === before) findings.list(findings.duplicate, id);
+    if (id === before) findings.duplicate.add(id);
     else yield id;
     before = id;
   }
@@ -99,14 +112,9 @@ export const compare = async (cursor: Cursor | null, ports: ComparePorts): Promi
       await findings.withoutEvent(receipt.value);
       receipt = await receipts.next();
     }
-    if (receipt.done !== true && receipt.value === event.id) {
-      findings.matching += 1;
-      receipt = await receipts.next();
-    } else if (cursor === null) {
-      findings.toCome += 1;
-    } else {
-      findings.withoutReceipt(event, cursor);
-    }
+    const hasReceipt = receipt.done !== true && receipt.value === event.id;
+    findings.add(event, cursor, hasReceipt);
+    if (hasReceipt) receipt = await receipts.next();
   }
   for (; receipt.done !== true; receipt = await receipts.next()) await findings.withoutEvent(receipt.value);
   await findings.settle();

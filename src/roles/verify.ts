@@ -7,9 +7,10 @@ import type { Config } from "../config/config.ts";
 import { databaseFor } from "../config/database-target.ts";
 import { decodeCursor } from "../core/cursor-codec.ts";
 import { PgstreamError } from "../core/errors.ts";
+import type { Epoch } from "../core/log.ts";
 import type { ConsumerStore } from "../core/subscribe/store.ts";
 import { parseTopicPatterns } from "../core/topic.ts";
-import { compare, type Comparison } from "../core/verify.ts";
+import { compare, type Comparison, type Listed } from "../core/verify.ts";
 import type { Command } from "./command.ts";
 import { openConfiguredStore } from "./configured-store.ts";
 
@@ -27,12 +28,21 @@ async function* receiptsOf(store: ConsumerStore, topics: readonly string[]): Asy
   }
 }
 
-const describe = (what: string, ids: readonly bigint[]): string =>
-  ids.length === 0
+const describe = (what: string, { count, ids }: Listed): string =>
+  count === 0
     ? `${what}: 0`
-    : `${what}: ${ids.length} (ids ${ids.slice(0, shownMax).join(", ")}${ids.length > shownMax ? ", …" : ""})`;
+    : `${what}: ${count} (ids ${ids.slice(0, shownMax).join(", ")}${count > shownMax ? ", …" : ""})`;
 
-const report = (result: Comparison, patterns: readonly string[]): readonly string[] => [
+interface Verified extends Comparison {
+  /** Whether the subscription has ever stored where it is. */
+  readonly hasCursor: boolean;
+  /** The log has topics, and none of them is wanted. */
+  readonly wantsNone: boolean;
+  /** The one that was compared. */
+  readonly epoch: Epoch;
+}
+
+const report = (result: Verified, patterns: readonly string[]): readonly string[] => [
   `topics: ${patterns.join(", ")}`,
   `handled: ${result.matching}`,
   describe("missing", result.missing),
@@ -40,12 +50,10 @@ const report = (result: Comparison, patterns: readonly string[]): readonly strin
   describe("duplicate", result.duplicate),
   `still to come: ${result.toCome}`,
   ...(result.expired > 0 ? [`older than receipts are kept: ${result.expired}`] : []),
+  ...(result.epoch.number > 1
+    ? [`not compared: ids below ${result.epoch.firstId}, of the time before this epoch of the log`]
+    : []),
 ];
-
-interface Verified extends Comparison {
-  /** Whether the subscription has ever stored where it is. */
-  readonly hasCursor: boolean;
-}
 
 const compareAll = async (config: Config, store: ConsumerStore): Promise<Verified> => {
   const { topics, subscription, receiptsAgeMs, wakeups } = config.consumer;
@@ -66,33 +74,36 @@ const compareAll = async (config: Config, store: ConsumerStore): Promise<Verifie
     );
   }
   const filter = parseTopicPatterns(topics);
-  const wanted = (await listTopics(client)).filter(({ name }) => filter.matches(name));
+  const known = await listTopics(client);
+  const wanted = known.filter(({ name }) => filter.matches(name));
+  const topicIds = wanted.map(({ id }) => id);
   const comparison = await compare(cursor, {
-    logged: listEvents(
-      client,
-      newest,
-      wanted.map(({ id }) => id),
-      receiptsAgeMs,
-    ),
+    logged: listEvents(client, newest, topicIds, receiptsAgeMs),
     receipts: receiptsOf(
       store,
       wanted.map(({ name }) => name),
     ),
-    accounted: async (ids) => await accountedIds(client, newest, ids),
+    accounted: async (ids) => await accountedIds(client, newest, topicIds, ids),
   });
-  return { ...comparison, hasCursor: cursor !== null };
+  return {
+    ...comparison,
+    hasCursor: cursor !== null,
+    wantsNone: known.length > 0 && wanted.length === 0,
+    epoch: newest,
+  };
 };
 
 /** One line that says it all. A name nobody uses, or a store that was empty until it was asked, agrees with everything. */
 const verdictOf = (result: Verified, subscription: string): readonly [isEqual: boolean, line: string] => {
-  const { missing, extra, duplicate, matching, toCome, hasCursor } = result;
-  if (!hasCursor && matching + toCome > 0) {
+  const { missing, extra, duplicate, toCome, hasCursor, wantsNone } = result;
+  if (wantsNone) return [false, "no topic of the log matches: look at TOPICS"];
+  if (!hasCursor && toCome > 0) {
     return [
       false,
       `subscription ${subscription} has never stored a cursor here: look at SUBSCRIPTION and STORE_URL`,
     ];
   }
-  const isEqual = missing.length + extra.length + duplicate.length === 0;
+  const isEqual = missing.count + extra.count + duplicate.count === 0;
   return [isEqual, isEqual ? "the log and the store agree" : "the log and the store differ"];
 };
 

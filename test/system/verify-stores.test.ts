@@ -89,6 +89,28 @@ test(
   timeoutMs,
 );
 
+test(
+  "compares the newest epoch alone, and says so",
+  async () => {
+    await using stage = await openStage(null);
+    await handleTwenty(stage);
+    // To the log this server is another one now.
+    await stage.query("update pgstream.epochs set timeline = timeline + 1");
+    await stage.query("update pgstream.settings set server_started_at = null");
+    await publish(stage, 4);
+    const consumer = await stage.start("consumer", { ON_EPOCH_CHANGE: "cross" });
+    await untilHandled(stage, consumer);
+    expect(await consumer.stop("SIGTERM")).toBe(0);
+    const { code, output } = await verify(stage);
+    expect(output).toContain("handled: 4\nmissing: 0\nextra: 0\nduplicate: 0\nstill to come: 0\n");
+    expect(output).toContain(
+      `not compared: ids below ${2 ** 36}, of the time before this epoch of the log\n`,
+    );
+    expect(code).toBe(0);
+  },
+  timeoutMs,
+);
+
 await describeWithMongo("on MongoDB's protocol", (mongo) => {
   test(
     "verify names what is missing and what is extra, though the counts are equal",

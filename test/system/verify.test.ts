@@ -55,6 +55,11 @@ test(
     expect(never.output).toContain("subscription never has never stored a cursor here");
     expect(never.code).toBe(1);
 
+    // So is a topic that is not there.
+    const none = await run({ ...stage.settings("consumer"), TOPICS: "course" }, "verify");
+    expect(none.output).toContain("no topic of the log matches: look at TOPICS");
+    expect(none.code).toBe(1);
+
     // As many receipts as events, and yet not the same.
     renameReceipt(stage, 5, 999);
     const after = await run(stage.settings("consumer"), "verify");

@@ -2,12 +2,15 @@
 
 import { expect, test } from "bun:test";
 
+import { parseSnapshot } from "../../../src/core/snapshot.ts";
 import { compare } from "../../../src/core/verify.ts";
 
 async function* each<T>(values: readonly T[]): AsyncGenerator<T> {
   await Promise.resolve();
   yield* values;
 }
+
+const none = async (): Promise<ReadonlySet<bigint>> => await Promise.resolve(new Set());
 
 test("an extra receipt is found behind any number of those whose events were purged", async () => {
   const purged = Array.from({ length: 25_000 }, (_, n) => BigInt(n + 1));
@@ -21,16 +24,41 @@ test("an extra receipt is found behind any number of those whose events were pur
       return await Promise.resolve(new Set(ids.filter((id) => id <= 25_000n)));
     },
   });
-  expect(result.extra).toEqual(extra);
+  expect(result.extra).toEqual({ count: 2, ids: extra });
   expect(Math.max(...asked)).toBeLessThanOrEqual(10_000);
 });
 
-test("what is extra is listed up to ten thousand", async () => {
+test("what is extra is counted, and listed up to ten thousand", async () => {
   const ids = Array.from({ length: 10_500 }, (_, n) => BigInt(n + 1));
   const result = await compare(null, {
     logged: each([]),
     receipts: each(ids),
-    accounted: async () => await Promise.resolve(new Set<bigint>()),
+    accounted: none,
   });
-  expect(result.extra).toEqual(ids.slice(0, 10_000));
+  expect(result.extra).toMatchObject({ count: 10_500, ids: ids.slice(0, 10_000) });
+});
+
+test("is handled: what the cursor has seen, and of its window what lies up to where it is; whatever has a receipt", async () => {
+  const logged = [
+    { id: 1n, xid: 5n },
+    { id: 2n, xid: 12n },
+    { id: 3n, xid: 5n },
+    { id: 4n, xid: 12n },
+    { id: 5n, xid: 25n },
+  ].map((event) => ({ ...event, isOld: false }));
+  const cursor = {
+    epoch: "e",
+    purge: 0n,
+    seen: parseSnapshot("10:10:"),
+    window: { until: parseSnapshot("20:20:"), after: 2n },
+  };
+  const without = await compare(cursor, { logged: each(logged), receipts: each([]), accounted: none });
+  expect(without).toMatchObject({ matching: 0, missing: { ids: [1n, 2n, 3n] }, toCome: 2 });
+  // Another subscription of the same store may be further on.
+  const receipts = each(logged.map(({ id }) => id));
+  expect(await compare(cursor, { logged: each(logged), receipts, accounted: none })).toMatchObject({
+    matching: 3,
+    missing: { count: 0 },
+    toCome: 2,
+  });
 });

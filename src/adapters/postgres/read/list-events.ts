@@ -41,10 +41,11 @@ export async function* listEvents(
   }
 }
 
-/** Those of the ids that the log holds, that lie in what retention removed, or that are of an earlier epoch. */
+/** Those of the ids that the log holds, that lie in what retention removed of the topics, or that are of an earlier epoch. */
 export const accountedIds = async (
   client: PostgresClient,
   epoch: Epoch,
+  topicIds: readonly number[],
   ids: readonly bigint[],
 ): Promise<ReadonlySet<bigint>> => {
   const rows = await client.run(
@@ -52,7 +53,9 @@ export const accountedIds = async (
       select u.id from unnest(${`{${ids.join(",")}}`}::text::bigint[]) u(id)
       where u.id < ${epoch.firstId}
         or exists (select from pgstream.events e where e.id = u.id)
-        or exists (select from pgstream.purges p where u.id between p.first_id and p.last_id)`,
+        or exists (
+          select from pgstream.purges p where u.id between p.first_id and p.last_id
+            and (p.topic_id is null or p.topic_id = any(${topicList(topicIds)}::text::integer[])))`,
   );
   return new Set(rows.map(({ id }) => id));
 };

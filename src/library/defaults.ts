@@ -1,6 +1,7 @@
 //! What an application need not say.
 
 import type { PostgresTarget } from "../adapters/postgres/client.ts";
+import { isDriverPatched } from "../adapters/postgres/driver-patch.ts";
 import { makeClock } from "../adapters/runtime/clock.ts";
 import { PgstreamError } from "../core/errors.ts";
 import type { Clock, Logger } from "../core/ports.ts";
@@ -70,6 +71,12 @@ const targetOf = (database: unknown): PostgresTarget => {
 /** @throws PgstreamError `invalid_config` */
 export const connectDefaults = (options: ConnectOptions, name: string) => {
   checkNumbers(options, { deadlineMs: 1 });
+  if (!isDriverPatched()) {
+    throw new PgstreamError(
+      "invalid_config",
+      'the driver "postgres" lacks pgstream\'s patch, without which it can hang: name patches/postgres@3.4.9.patch in patchedDependencies of your package.json, as the README shows, and run bun install',
+    );
+  }
   return {
     target: targetOf(options.database),
     name: options.name ?? name,

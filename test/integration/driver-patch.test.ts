@@ -6,6 +6,7 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
+import { isDriverPatched } from "../../src/adapters/postgres/driver-patch.ts";
 import { createTestDatabase, type TestDatabase } from "../support/postgres.ts";
 
 const root = join(import.meta.dir, "..", "..");
@@ -100,4 +101,10 @@ describe("a connection that is", () => {
       expect(seen).toBe(unpatchedOutcome);
     }, 60_000);
   }
+});
+
+test("that the patch is missing is seen", async () => {
+  const { default: driver } = (await import(join(unpatched, "src", "index.js"))) as { default: object };
+  expect(isDriverPatched(driver)).toBe(false);
+  expect(isDriverPatched()).toBe(true);
 });

@@ -39,13 +39,8 @@ test("what is extra is counted, and listed up to ten thousand", async () => {
 });
 
 test("is handled: what the cursor has seen, and of its window what lies up to where it is; whatever has a receipt", async () => {
-  const logged = [
-    { id: 1n, xid: 5n },
-    { id: 2n, xid: 12n },
-    { id: 3n, xid: 5n },
-    { id: 4n, xid: 12n },
-    { id: 5n, xid: 25n },
-  ].map((event) => ({ ...event, isOld: false }));
+  const xids = [5n, 12n, 5n, 12n, 25n];
+  const logged = xids.map((xid, index) => ({ id: BigInt(index + 1), xid, isOld: false }));
   const cursor = {
     epoch: "e",
     purge: 0n,

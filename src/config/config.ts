@@ -48,9 +48,10 @@ const parseGiven = (it: Setting<unknown>, given: Given): unknown => {
   throw invalidConfig(`${given.origin}: ${it.secret ? "its value" : shown(given)} ${parsed.problem}`);
 };
 
-const portOf = (roles: readonly RoleName[], port: number | null): number | null => {
+const portOf = (roles: readonly RoleName[], { process: { port }, purger }: Values): number | null => {
   if (roles.length === 0) return port;
-  if (roles.every((role) => role === "migrator")) return null;
+  // What ends by itself is not asked how it is.
+  if (roles.every((role) => role === "migrator" || (role === "purger" && purger.dryRun))) return null;
   if (port !== null) return port;
   if (roles.includes("consumer")) return 1337;
   return roles.includes("producer") ? 1338 : 1339;
@@ -86,7 +87,7 @@ export const readConfig = (sources: Sources): ReadConfig => {
   const roles = values.process.roles ?? [];
   const config: Config = {
     ...values,
-    process: { ...values.process, roles, port: portOf(roles, values.process.port) },
+    process: { ...values.process, roles, port: portOf(roles, values) },
     database: {
       targets: resolveDatabases(values.database, sources),
       unsafeDurability: values.database.unsafeDurability,

@@ -93,13 +93,17 @@ const textLengthMax = 1_024;
 // oxlint-disable-next-line no-control-regex
 const controlCharacter = /[\u0000-\u001f\u007f]/;
 
+/** In characters, as the database counts them. */
+const lengthOf = (text: string): number =>
+  text.length > textLengthMax && text.length <= 2 * textLengthMax ? Array.from(text).length : text.length;
+
 // What these are given is typed, and yet looked at: not every caller has a type checker.
 const parseText = (what: string, value: unknown): string | null => {
   if (value === undefined || value === null) return null;
   if (
     typeof value === "string" &&
     value.length >= 1 &&
-    value.length <= textLengthMax &&
+    lengthOf(value) <= textLengthMax &&
     !controlCharacter.test(value) &&
     value.isWellFormed()
   ) {

@@ -62,10 +62,15 @@ export const parseTopicPatterns = (patterns: readonly string[]): TopicFilter => 
   for (const pattern of patterns) {
     if (typeof pattern !== "string") parseTopicName(pattern);
     const tokens = pattern.split(".");
-    // A wildcard is a whole token, and `>` only the last; what is left must be a name.
-    parseTopicName(
-      tokens.map((it, at) => (it === "*" || (it === ">" && at === tokens.length - 1) ? "x" : it)).join("."),
-    );
+    // What is left must be a name.
+    const named = tokens.map((it, at) => (it === "*" || (it === ">" && at === tokens.length - 1) ? "x" : it));
+    if (named.some((it) => /[*>]/.test(it))) {
+      throw new PgstreamError(
+        "invalid_topic",
+        `topic pattern ${shown(pattern)} is not one: "*" stands for a whole token, and ">" for all that follow, at the end`,
+      );
+    }
+    parseTopicName(named.join("."));
     if (tokens.some((it) => it === "*" || it === ">")) wild.push(tokens);
     else names.add(pattern);
   }

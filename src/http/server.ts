@@ -39,6 +39,8 @@ export const openServer = (address: { host: string; port: number }, first: Answe
     const server = Bun.serve({
       hostname: host,
       port,
+      // Bun would let a second process listen on the same port, and each request go to either.
+      reusePort: false,
       development: false,
       maxRequestBodySize: bodyBytesMax,
       idleTimeout: idleTimeoutSeconds,

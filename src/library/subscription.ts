@@ -3,34 +3,21 @@
 
 import { openClient } from "../adapters/postgres/client.ts";
 import { makeLog, readingSession } from "../adapters/postgres/read/log.ts";
-import { decodeCursor } from "../core/cursor-codec.ts";
-import type { From } from "../core/read/start.ts";
 import type { EventHandler } from "../core/subscribe/event-handler.ts";
 import { runSubscription, type SubscribeOptions, type SubscribePorts } from "../core/subscribe/subscribe.ts";
 import { parseTopicPatterns } from "../core/topic.ts";
 import { makeWakeupFlag } from "../core/wakeup-flag.ts";
-import { backoffDefault, type ConnectOptions, connectDefaults, serverTimeout } from "./defaults.ts";
-import { checkForms, checkNumbers, checkWords, overDefaults } from "./given-options.ts";
+import { backoffDefault, connectDefaults, serverTimeout } from "./defaults.ts";
+import { overDefaults } from "./given-options.ts";
 import { takeTail } from "./shared-tails.ts";
 import { runStored, type StoredCursor } from "./stored-cursor.ts";
+import { checkOptions, fromOf, type OwnCursor, type SubscriptionOptions } from "./subscription-options.ts";
 import { makeSubscriptionStatus, type SubscriptionStatus } from "./subscription-status.ts";
 
 export { PgstreamError } from "../core/errors.ts";
 export type { Event } from "../core/event.ts";
 export type { StoredCursor } from "./stored-cursor.ts";
-
-/** The application keeps its cursor itself, best together with its effect. */
-export type OwnCursor = EventHandler;
-
-export interface SubscriptionOptions
-  extends ConnectOptions, Partial<Omit<SubscribeOptions, "filter" | "from" | "backoff">> {
-  /** Names, or patterns: `courses.*` is one level, `>` everything below. */
-  readonly topics: readonly string[];
-  /** Where to start when there is no cursor yet. Default earliest. */
-  readonly from?: "earliest" | "latest" | From | { readonly cursor: string };
-  /** `poll` behind a pooler, which LISTEN does not pass. Default listen. */
-  readonly wakeups?: "listen" | "poll";
-}
+export type { OwnCursor, SubscriptionOptions } from "./subscription-options.ts";
 
 export interface RunningSubscription extends AsyncDisposable {
   readonly status: () => SubscriptionStatus;
@@ -55,55 +42,6 @@ const defaults = {
   advanceIntervalMs: 5_000,
   backoff: backoffDefault,
 } as const;
-
-const fromOf = (from: SubscriptionOptions["from"]): From => {
-  if (from === undefined) return { kind: "earliest" };
-  if (typeof from === "string") return { kind: from };
-  return "kind" in from ? from : { kind: "cursor", cursor: decodeCursor(from.cursor) };
-};
-
-const isFunction = (value: unknown): boolean => typeof value === "function";
-const isStore = (value: unknown): boolean =>
-  typeof value === "object" && value !== null && "commit" in value && isFunction(value.commit);
-
-/** Who handles the events, and who keeps where it was. */
-const checkHandler = (options: object): void => {
-  checkForms(options, {
-    topics: [Array.isArray, 'a list of names, such as ["orders"]'],
-    handle: [isFunction, "a function that handles a batch of events"],
-  });
-  if ("store" in options) {
-    checkForms(options, {
-      store: [isStore, "what openStore resolves with: await openStore(…)"],
-      subscription: [(it) => typeof it === "string" && it !== "", "the name that the cursor is kept under"],
-    });
-    return;
-  }
-  checkForms(options, {
-    cursor: [isFunction, "a function that answers the last cursor or null, or give a store"],
-    advance: [(it) => it === undefined || isFunction(it), "a function that stores a cursor"],
-  });
-};
-
-const checkOptions = (options: SubscriptionOptions & Partial<StoredCursor>): void => {
-  checkNumbers(options, {
-    pollIntervalMs: 1,
-    batchEventsMax: 1,
-    pageEventsMax: 1,
-    pageBytesMax: 1,
-    handlerRetriesMax: 0,
-    advanceIntervalMs: 0,
-    leaseTtlMs: 1,
-    ...(options.receiptsAgeMs !== null && { receiptsAgeMs: 1 }),
-  });
-  checkWords(options, {
-    onPurged: ["stop", "skip"],
-    onEpochChange: ["stop", "cross", "restart"],
-    wakeups: ["listen", "poll"],
-    ...((typeof options.from !== "object" || options.from === null) && { from: ["earliest", "latest"] }),
-  });
-  checkHandler(options);
-};
 
 /**
  * Ends each batch with a turn of the event loop. A handler or a store that never waits, as SQLite never does, would keep

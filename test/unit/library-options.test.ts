@@ -63,8 +63,15 @@ describe("a subscription that nobody could run is refused at once, in one line",
     ["option store", { store: undefined }],
     ["option store", { store: Promise.resolve(store), subscription: "s" }],
     ["option subscription", { store }],
+    ["option cursor", { store, subscription: "s" }],
     ["option from", { from: null }],
-  ])("%s: %o", (name, it) => {
+    ["option from.at", { from: { kind: "time", at: new Date("junk") } }],
+    ["option from.at", { from: { kind: "time", at: new Date(8.64e15) } }],
+    ["option from.at", { from: { kind: "time" } }],
+    ["option from.id", { from: { kind: "id", id: 5 } }],
+    ["option from.id", { from: { kind: "id", id: 2n ** 63n } }],
+    ["option kind", { from: { kind: "date", at: new Date() } }],
+  ])("%s: %p", (name, it) => {
     const open = () => openSubscription({ database, topics: ["orders"], cursor, handle, ...it });
     expect(open).toThrow(refusal);
     expect(open).toThrow(name);

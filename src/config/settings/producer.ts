@@ -16,7 +16,7 @@ export const producerSettings = {
     unset: "random",
   }),
   eventBytesMax: setting("EVENT_BYTES_MAX", bytes({ min: 1, max: 64 * 2 ** 20 }), {
-    default: "1MB",
+    default: "1MiB",
     about: "the most one event may weigh",
   }),
   createTopics: setting("CREATE_TOPICS", onOff, {

@@ -48,9 +48,18 @@ const outlasting = async <T>(ask: () => Promise<T>): Promise<T> => {
   }
 };
 
-/** Where the application was. */
-export const storedCursor = async (handler: EventHandler): Promise<string | null> =>
-  await outlasting(async () => await handler.cursor());
+/**
+ * Where the application was. Nothing is as good as null: a row that is not there yet has no cursor.
+ * @throws PgstreamError `invalid_cursor` when it is no text
+ */
+export const storedCursor = async (handler: EventHandler): Promise<string | null> => {
+  const cursor: unknown = (await outlasting(async () => await handler.cursor())) ?? null;
+  if (cursor === null || typeof cursor === "string") return cursor;
+  throw new PgstreamError(
+    "invalid_cursor",
+    `the cursor that the application answered is of type ${typeof cursor}: answer the text that handle was given, or null`,
+  );
+};
 
 /** Tells the application where it is, if it wants to know. */
 export const advance = async (handler: EventHandler, cursor: Cursor, signal: AbortSignal): Promise<void> =>

@@ -162,6 +162,8 @@ describe("roles and ports", () => {
   test("a given port wins, except that the migrator alone opens none", () => {
     expect(processOf({ ROLES: "producer", PORT: "0" }).port).toBe(0);
     expect(processOf({ ROLES: "migrator", PORT: "8080" }).port).toBeNull();
+    // Beside the purger, whose port it would ask for.
+    expect(processOf({ ROLES: "purger", DRY_RUN: "on", PORT: "8080" }).port).toBeNull();
   });
 });
 

@@ -160,6 +160,13 @@ describe("key, type and idempotency key", () => {
   });
 });
 
+test("length is counted in characters, as the database counts it", () => {
+  for (const name of ["key", "type"]) {
+    expect(refusal({ [name]: "🙂".repeat(1_025) })).toBe("invalid_event");
+    expect(encode({ [name]: "🙂".repeat(1_024) })).toMatchObject({ [name]: "🙂".repeat(1_024) });
+  }
+});
+
 test("an idempotency key has to fit into an index, too: it takes 2,048 bytes", () => {
   expect(encode({ idempotencyKey: "я".repeat(1_024) }).idempotencyKey).toHaveLength(1_024);
   expect(encode({ idempotencyKey: "🙂".repeat(512) }).idempotencyKey).toHaveLength(1_024);

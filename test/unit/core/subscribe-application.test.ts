@@ -116,3 +116,32 @@ test("a handler that gives up because it was told to stop has not failed", async
   database.publish("a");
   expect(await outcomeOf(run())).toBeUndefined();
 });
+
+describe("an application that answers, when it is asked where it was,", () => {
+  const answering = (cursor: unknown) => {
+    const handled: bigint[] = [];
+    const handler: EventHandler = {
+      cursor: async () => await Promise.resolve(cursor as null),
+      handle: async (events) => {
+        handled.push(...events.map(({ id }) => id));
+        await Promise.resolve();
+      },
+    };
+    return { ...makeSubscription({}, handler), handled };
+  };
+
+  test("nothing starts as with null: a row that is not there has no cursor", async () => {
+    const { database, run, clock, stop, handled } = answering(undefined);
+    database.publish("a");
+    const running = run();
+    await clock.pass(1_000);
+    stop.abort();
+    await running;
+    expect(handled).toEqual([1n]);
+  });
+
+  test("what is no text is told so", async () => {
+    const { run } = answering(42n);
+    expect(await outcomeOf(run())).toBe("invalid_cursor");
+  });
+});

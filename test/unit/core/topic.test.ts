@@ -97,3 +97,9 @@ describe("patterns", () => {
     expect(parseTopicPatterns(["courses", ">"]).all).toBe(true);
   });
 });
+
+test("a wildcard that is no whole token is told of as it was given", () => {
+  for (const pattern of ["*.inv*", "a.>.b", "cour*", ">>"]) {
+    expect(() => parseTopicPatterns([pattern])).toThrow(`topic pattern "${pattern}" is not one`);
+  }
+});

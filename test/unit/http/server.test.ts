@@ -1,4 +1,4 @@
-//! Whatever a client says of the host, paths are found.
+//! Whatever a client says of the host, paths are found; and nobody else answers on the same port.
 
 import { expect, test } from "bun:test";
 import { connect } from "node:net";
@@ -65,4 +65,11 @@ test("a path that is no percent-encoded text is that of no document", async () =
   expect(await (await fetch(`http://127.0.0.1:${server.port}/courses/50%25`)).json()).toEqual({
     answered: true,
   });
+});
+
+test("a port that another process of ours listens on is taken", async () => {
+  await using server = open();
+  const again = () => openServer({ host: "127.0.0.1", port: server.port }, app.fetch);
+  expect(again).toThrow(expect.objectContaining({ code: "invalid_config" }));
+  expect(again).toThrow(`cannot listen on 127.0.0.1 port ${server.port}`);
 });

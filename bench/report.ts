@@ -19,8 +19,8 @@ export interface Report {
   /** As was said; null: as each measure has it. */
   readonly rounds: number | null;
   readonly seconds: number;
-  /** The most that other processes took in any row, 0 to 1. */
-  readonly othersShareMax: number;
+  /** The most that other processes took in any row, 0 to 1; null where no row measured it. */
+  readonly othersShareMax: number | null;
   readonly isDisturbed: boolean;
   readonly rows: readonly Row[];
 }
@@ -29,9 +29,18 @@ export interface Report {
 const disturbedShare = 0.1;
 
 export const disturbanceOf = (rows: readonly Row[]): Pick<Report, "othersShareMax" | "isDisturbed"> => {
-  const shares = rows.flatMap((row) => [row.usage?.othersShare ?? 0, row.limitUsage?.othersShare ?? 0]);
-  const othersShareMax = Math.max(0, ...shares);
+  const usages = rows.flatMap(({ usage, limitUsage }) => [usage, limitUsage].filter((it) => it !== null));
+  if (usages.length === 0) return { othersShareMax: null, isDisturbed: false };
+  const othersShareMax = Math.max(...usages.map(({ othersShare }) => othersShare));
   return { othersShareMax, isDisturbed: othersShareMax > disturbedShare };
+};
+
+const disturbanceText = ({ othersShareMax, isDisturbed }: Report): string => {
+  if (othersShareMax === null) return "What other processes took of the machine was not measured.";
+  const others = `${(othersShareMax * 100).toFixed(0)} %`;
+  return isDisturbed
+    ? `**Disturbed**: other processes took up to ${others} of the machine.`
+    : `Undisturbed: other processes took at most ${others} of the machine.`;
 };
 
 const figure = (value: number): string =>
@@ -114,16 +123,13 @@ const roundsText = ({ rounds }: Report): string => {
 export const markdownOf = (report: Report): string => {
   const { machine, versions, settings } = report;
   const shown = Object.entries(settings).map(([name, value]) => `\`${name}\` ${value}`);
-  const others = `${(report.othersShareMax * 100).toFixed(0)} %`;
   return [
     tableOf(report.rows),
     "",
     `\`${report.command}\` on ${report.date}: ${machine.cores} cores (${machine.cpu}), ${machine.memoryGiB} GiB, ${machine.os}.`,
     `pgstream ${versions.pgstream}${versions.commit === null ? "" : ` (${versions.commit})`}, Bun ${versions.bun}, PostgreSQL ${versions.postgres}: ${shown.join(", ")}.`,
     `${roundsText(report)}, median (least to most); scale ${report.scale}${report.scale < 1 ? " (a first impression: the goals are for scale 1)" : ""}; ${Math.round(report.seconds)} s in all.`,
-    report.isDisturbed
-      ? `**Disturbed**: other processes took up to ${others} of the machine.`
-      : `Undisturbed: other processes took at most ${others} of the machine.`,
+    disturbanceText(report),
   ].join("\n");
 };
 

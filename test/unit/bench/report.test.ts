@@ -83,6 +83,8 @@ describe("a row", () => {
     const row = rowOf(question, turnsOf(1), { ...turnsOf(1), usage: usage(0.11) });
     expect(disturbanceOf([row])).toEqual({ othersShareMax: 0.11, isDisturbed: true });
     expect(disturbanceOf([rowOf(question, turnsOf(1), turnsOf(1))]).isDisturbed).toBe(false);
+    // A soak looks at other things, and claims no quiet.
+    expect(disturbanceOf([{ ...row, usage: null, limitUsage: null }]).othersShareMax).toBeNull();
   });
 });
 

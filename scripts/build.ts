@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 
 import { engines, packageManager, version } from "../package.json";
 import { embedPostgres } from "./embed-postgres.ts";
+import { commitOf, stampedVersion, stampVersion } from "./stamp-version.ts";
 
 interface Target {
   /** As Bun's compiler calls it. */
@@ -85,6 +86,7 @@ const build = async (): Promise<void> => {
       })
     : join(root, "node_modules");
 
+  const stamped = stampedVersion(version, commitOf(root));
   const result = await Bun.build({
     entrypoints: [join(root, "src", "main.ts")],
     target: "bun",
@@ -93,7 +95,10 @@ const build = async (): Promise<void> => {
     bytecode: true,
     minify: { whitespace: true, syntax: true, identifiers: false },
     sourcemap: "linked",
-    plugins: embeds ? [await embedPostgres(join(packagesDir, postgres), name, workDir)] : [],
+    plugins: [
+      stampVersion(join(root, "package.json"), stamped),
+      ...(embeds ? [await embedPostgres(join(packagesDir, postgres), name, workDir)] : []),
+    ],
     compile: {
       target: target.bun,
       outfile,
@@ -107,7 +112,7 @@ const build = async (): Promise<void> => {
   await rm(`${outfile}.map`, { force: true });
   const megabytes = (Bun.file(outfile).size / 1e6).toFixed(0);
   console.log(
-    `${outfile.slice(root.length + 1)}: pgstream ${version} for ${name}, ${megabytes} MB${embeds ? ", with PostgreSQL" : ""}`,
+    `${outfile.slice(root.length + 1)}: pgstream ${stamped} for ${name}, ${megabytes} MB${embeds ? ", with PostgreSQL" : ""}`,
   );
 };
 

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { version } from "../package.json";
 import { makeClock } from "./adapters/runtime/clock.ts";
 import { crashExitCode, onCrashes } from "./adapters/runtime/crashes.ts";
-import { makeOutput } from "./adapters/runtime/output.ts";
+import { makeOutput, toWhoeverReads } from "./adapters/runtime/output.ts";
 import { makeRedact } from "./adapters/runtime/redact.ts";
 import { onStopSignals } from "./adapters/runtime/stop-signals.ts";
 import { readCommandLine } from "./config/command-line.ts";
@@ -44,15 +44,6 @@ const watchProcess = (logger: Logger): AbortSignal => {
   return stopping.signal;
 };
 
-/** Whoever stops reading, as `head` does, has what they wanted: no failure of ours. */
-const endOutput = async (out: Bun.FileSink): Promise<void> => {
-  try {
-    await out.end();
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EPIPE")) throw error;
-  }
-};
-
 const run = async (commands: Commands): Promise<number> => {
   refuseHostileEnvironment(process.env, { compiled: Bun.isStandaloneExecutable });
   const wish = readCommandLine(process.argv.slice(2), { version, commands });
@@ -80,7 +71,7 @@ const run = async (commands: Commands): Promise<number> => {
     const command = await entry.load();
     return await command(config, { version, logger, clock: makeClock(), signal, print, show });
   } finally {
-    await endOutput(out);
+    await toWhoeverReads(async () => await out.end());
   }
 };
 

@@ -1,5 +1,5 @@
-//! Variables that change the runtime below us. Started as a service with one of them set, the binary would run somebody
-//! else's code or trust anybody's certificate, so it refuses.
+//! Variables that change the runtime below us. With one of them set the binary would trust anybody's certificate, or has run
+//! somebody else's code by now (the runtime loads it before ours): so it refuses to work.
 
 import { invalidConfig } from "./given.ts";
 

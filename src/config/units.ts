@@ -35,13 +35,21 @@ const msOf = new Map<string | undefined, number>(
 // 100 years: beyond it a deadline is a mistake, and PostgreSQL's timestamps and JavaScript's dates stop agreeing.
 const durationMsMax = 36_525 * day;
 
+/** What a timer can be set to. */
+export const timerMsMax = 2 ** 31 - 1;
+
 export interface DurationLimits {
   /** Default 1. With 0 the bare text `0` is accepted: there the unit means nothing. */
   readonly minMs?: number;
+  /** Default 100 years. */
+  readonly maxMs?: number;
 }
 
+const longest = (maxMs: number): string =>
+  maxMs === durationMsMax ? "100 years" : `${Math.floor(maxMs / day)} days`;
+
 /** Milliseconds. */
-export const duration = ({ minMs = 1 }: DurationLimits = {}): Parser<number> => ({
+export const duration = ({ minMs = 1, maxMs = durationMsMax }: DurationLimits = {}): Parser<number> => ({
   unit: "duration",
   parse: (text) => {
     if (text === "0" && minMs === 0) return { value: 0 };
@@ -54,7 +62,7 @@ export const duration = ({ minMs = 1 }: DurationLimits = {}): Parser<number> => 
     }
     const value = Math.round(Number(amount) * factor);
     if (value < minMs) return { problem: `is too short: at least ${minMs}ms` };
-    if (value > durationMsMax) return { problem: "is too long: at most 100 years" };
+    if (value > maxMs) return { problem: `is too long: at most ${longest(maxMs)}` };
     return { value };
   },
 });

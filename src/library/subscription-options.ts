@@ -31,6 +31,10 @@ const isFunction = (value: unknown): boolean => typeof value === "function";
 const isStore = (value: unknown): boolean =>
   typeof value === "object" && value !== null && "commit" in value && isFunction(value.commit);
 
+/** Not a timer: it may be years. */
+const isAge = (value: unknown): boolean =>
+  value === undefined || value === null || (Number.isSafeInteger(value) && (value as number) >= 1);
+
 /** Who handles the events, and who keeps where it was. */
 const checkHandler = (options: object): void => {
   checkForms(options, {
@@ -41,6 +45,7 @@ const checkHandler = (options: object): void => {
     checkForms(options, {
       store: [isStore, "what openStore resolves with: await openStore(…)"],
       subscription: [(it) => typeof it === "string" && it !== "", "the name that the cursor is kept under"],
+      receiptsAgeMs: [isAge, "a whole number of milliseconds from 1, or null"],
       cursor: [(it) => it === undefined, "either a store or a cursor of your own"],
     });
     return;
@@ -84,7 +89,6 @@ export const checkOptions = (options: SubscriptionOptions & Partial<StoredCursor
     handlerRetriesMax: 0,
     advanceIntervalMs: 0,
     leaseTtlMs: 1,
-    ...(options.receiptsAgeMs !== null && { receiptsAgeMs: 1 }),
   });
   checkWords(options, {
     onPurged: ["stop", "skip"],

@@ -64,15 +64,18 @@ const start = async (context: RoleContext): Promise<RunningRole> => {
     () => {}, // `live` below learns of it
   );
 
-  const live = async (): Promise<void> => {
+  const untilReady = async (): Promise<boolean> => {
     const ownConnection = consumer.wakeups !== "poll";
     await using client = openClient(database, { name: "consumer check", deadlineMs, ownConnection, signal });
+    return await waitForDatabase({ client, as: "consumer" }, context, signal, (reason) => {
+      obstacle = reason;
+    });
+  };
+  const live = async (): Promise<void> => {
     try {
-      const isReady = await waitForDatabase({ client, as: "consumer" }, context, signal, (reason) => {
-        obstacle = reason;
-      });
+      const isReady = await untilReady();
+      // Asked last: whoever listens to a signal that has aborted hears nothing.
       if (!isReady || signal.aborted) return;
-      await client.end();
       obstacle = null;
       const subscription = stream.start();
       signal.addEventListener("abort", () => void subscription.stop(), { once: true });

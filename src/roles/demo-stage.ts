@@ -1,6 +1,7 @@
 //! What the demo plays on: a PostgreSQL server of its own, a SQLite file, and settings under which everything that
 //! happens in a week happens in a minute.
 
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 
 import { findBinaries } from "../adapters/embedded-postgres/binaries.ts";
@@ -11,7 +12,6 @@ import type { Config } from "../config/config.ts";
 import { roleNames } from "../config/role-names.ts";
 
 const databaseName = "eventsdb";
-const password = "password";
 const statementTimeoutMs = 30_000;
 const defaultPort = 1337;
 
@@ -50,6 +50,8 @@ const configFor = (config: Config, databaseUrl: string, storePath: string): Conf
 /** Sets the stage; disposing it takes everything away again. */
 export const setDemoStage = async (config: Config): Promise<DemoStage> => {
   await using opened = new AsyncDisposableStack();
+  // Whoever is on this machine can reach the server, and a superuser's statements run programs.
+  const password = randomBytes(12).toString("base64url");
   const folder = opened.use(await makeTemporaryFolder("pgstream-demo-"));
   const server = opened.use(await startServer({ binaries: await findBinaries(), password }));
   {

@@ -4,6 +4,7 @@
 import { openSchedule } from "../adapters/croner/schedule.ts";
 import { openClient, readCommitted } from "../adapters/postgres/client.ts";
 import { makePurging, purgeDeadlineMs } from "../adapters/postgres/purge/purge-log.ts";
+import { printLines } from "../adapters/runtime/output.ts";
 import type { Config } from "../config/config.ts";
 import { databaseFor } from "../config/database-target.ts";
 import type { Schedule } from "../core/purge/purge-due.ts";
@@ -74,8 +75,7 @@ const work = async (
   if (!isReady) return;
   const purging = makePurging(client);
   if (config.purger.dryRun) {
-    const lines = await previewPurge(purging, options.retentionMs);
-    await Bun.write(Bun.stdout, `${lines.join("\n")}\n`);
+    await printLines(await previewPurge(purging, options.retentionMs));
     return;
   }
   const { tick } = makePurging(ticker);

@@ -96,6 +96,7 @@ test(
 test.each([
   ["closed its output", 'exec "$1" --roles=producer "--port=$2" >&-'],
   ["stopped reading its log", 'exec "$1" --roles=producer "--port=$2"'],
+  ["gave it a log on a full disk", 'exec "$1" --roles=producer "--port=$2" >/dev/full'],
 ])(
   "whoever started it %s: it works on, and stops as asked",
   async (_case, script) => {
@@ -116,3 +117,27 @@ test.each([
   },
   timeoutMs,
 );
+
+test(
+  "says its version, and the commit it was made of where there is one",
+  async () => {
+    const child = Bun.spawn([await pgstreamBinary(), "--version"], {
+      env: bare,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    expect(await child.stdout.text()).toMatch(/^\d+\.\d+\.\d+(?:\+[0-9a-f]{12}(?:-dirty)?)?\n$/);
+    expect(await child.exited).toBe(0);
+  },
+  timeoutMs,
+);
+
+test("a place for temporary folders that is none is told in one line", async () => {
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, "..", "..", "src", "main.ts"), "demo"], {
+    env: { ...bare, TMPDIR: "/nowhere/at/all" },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  expect(await child.stderr.text()).toMatch(
+    /^pgstream: TMPDIR: no folder can be made in \/nowhere\/at\/all: [^\n]*\n$/,
+  );
+  expect(await child.exited).toBe(2);
+});

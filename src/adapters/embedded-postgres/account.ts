@@ -9,7 +9,10 @@ import type { Account } from "./run-command.ts";
 // initdb looks its user up by number, so the account must stand in the password file: a bare 65534 will not do.
 const accountNames = ["postgres", "nobody", "daemon"];
 
-export const isRoot = (): boolean => userInfo().uid === 0;
+/** Also where the password file does not know it. */
+export const ownUid = (): number => process.geteuid?.() ?? userInfo().uid;
+
+export const isRoot = (): boolean => ownUid() === 0;
 
 /** The first of our candidates in the text of a password file. */
 export const pickAccount = (passwd: string): Account | undefined => {

@@ -3,11 +3,11 @@
 
 import { randomBytes } from "node:crypto";
 import { chmod, mkdir, rename, rm, stat } from "node:fs/promises";
-import { homedir, tmpdir, userInfo } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { PgstreamError } from "../../core/errors.ts";
-import { isRoot } from "./account.ts";
+import { isRoot, ownUid } from "./account.ts";
 import { mustRunCommand } from "./run-command.ts";
 
 const chmodDeadlineMs = 30_000;
@@ -28,9 +28,18 @@ const makeOpenFolder = async (path: string): Promise<void> => {
 const ownFolder = async (path: string): Promise<boolean> => {
   try {
     await makeOpenFolder(path);
-    return (await stat(path)).uid === userInfo().uid;
+    return (await stat(path)).uid === ownUid();
   } catch {
     return false; // a read-only or missing home: the next candidate may do
+  }
+};
+
+/** None for an account that the password file does not know, as containers have them. */
+const cacheOfHome = (): readonly string[] => {
+  try {
+    return [join(homedir(), ".cache", "pgstream")];
+  } catch {
+    return [];
   }
 };
 
@@ -40,8 +49,8 @@ const ownFolder = async (path: string): Promise<boolean> => {
  * @throws PgstreamError database_unavailable when no folder can be written
  */
 export const defaultCacheDir = async (): Promise<string> => {
-  const temporary = join(tmpdir(), `pgstream-cache-${userInfo().uid}`);
-  const candidates = [isRoot() ? "/var/cache/pgstream" : join(homedir(), ".cache", "pgstream"), temporary];
+  const temporary = join(tmpdir(), `pgstream-cache-${ownUid()}`);
+  const candidates = [...(isRoot() ? ["/var/cache/pgstream"] : cacheOfHome()), temporary];
   for (const candidate of candidates) if (await ownFolder(candidate)) return candidate;
   throw new PgstreamError(
     "database_unavailable",

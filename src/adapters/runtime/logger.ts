@@ -48,7 +48,15 @@ export const openLogger = async (
 ): Promise<Logger> => {
   const redact = makeRedact(secrets);
   const render = format === "pretty" ? await loadPretty(isColored) : plain;
-  const stream: DestinationStream = { write: (line) => out.write(render(redact(line))) };
+  const stream: DestinationStream = {
+    write: (line) => {
+      try {
+        out.write(render(redact(line)));
+      } catch {
+        // A full disk: better no log than no work.
+      }
+    },
+  };
   const options = {
     level,
     base: null,

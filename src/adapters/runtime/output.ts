@@ -22,3 +22,16 @@ export const makeOutput = (write: (text: string) => void, isTerminal: boolean): 
     },
   };
 };
+
+/** Whoever stops reading, as `head` does, has what they wanted: no failure of ours. */
+export const toWhoeverReads = async (write: () => unknown): Promise<void> => {
+  try {
+    await write();
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EPIPE")) throw error;
+  }
+};
+
+/** For a role, which has nothing else to say there. */
+export const printLines = async (lines: readonly string[]): Promise<void> =>
+  await toWhoeverReads(async () => await Bun.write(Bun.stdout, `${lines.join("\n")}\n`));

@@ -4,7 +4,7 @@ import { from } from "../from.ts";
 import { choice, integer, splitList, text, type Parser } from "../parser.ts";
 import { optional, setting } from "../setting.ts";
 import { storeUrl } from "../store-url.ts";
-import { bytes, duration } from "../units.ts";
+import { bytes, duration, timerMsMax } from "../units.ts";
 
 const topics: Parser<readonly string[]> = {
   unit: "list",
@@ -52,7 +52,7 @@ export const consumerSettings = {
     default: "listen",
     about: "LISTEN for wake-ups, or only poll (behind PgBouncer)",
   }),
-  pollIntervalMs: setting("POLL_INTERVAL", duration({ minMs: 10 }), {
+  pollIntervalMs: setting("POLL_INTERVAL", duration({ minMs: 10, maxMs: timerMsMax }), {
     default: "1s",
     about: "how often to look when no wake-up comes",
   }),
@@ -81,7 +81,7 @@ export const consumerSettings = {
     about: "how long receipts are kept",
     unset: "as long as their events",
   }),
-  leaseTtlMs: setting("LEASE_TTL", duration({ minMs: 1_000 }), {
+  leaseTtlMs: setting("LEASE_TTL", duration({ minMs: 1_000, maxMs: timerMsMax }), {
     default: "10s",
     about: "how long a silent consumer keeps others standing by",
   }),

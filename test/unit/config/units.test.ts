@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { bytes, duration } from "../../../src/config/units.ts";
+import { bytes, duration, timerMsMax } from "../../../src/config/units.ts";
 
 const size = bytes({ min: 1, max: 10e9 });
 
@@ -47,6 +47,9 @@ describe("a duration", () => {
 
   test("below its minimum is refused, and so is one that rounds to nothing", () => {
     expect(duration({ minMs: 1_000 }).parse("999ms")).toHaveProperty("problem");
+    expect(duration({ maxMs: timerMsMax }).parse("25 days")).toEqual({
+      problem: "is too long: at most 24 days",
+    });
     expect(duration().parse("0.1ms")).toHaveProperty("problem");
   });
 

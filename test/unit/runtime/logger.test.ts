@@ -37,6 +37,16 @@ describe("the log", () => {
     expect(lines[0]).toContain("9223372036854775807");
   });
 
+  test("has no say in the work: where nothing can be written, on a full disk say, it is silent", async () => {
+    const full = {
+      write: () => {
+        throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+      },
+    };
+    const logger = await openLogger({ level: "info", format: "json", isColored: false, secrets: [] }, full);
+    expect(() => logger.info({}, "unheard")).not.toThrow();
+  });
+
   test("survives fields that lead back to themselves", async () => {
     const loop: Record<string, unknown> = {};
     loop["loop"] = loop;

@@ -106,3 +106,38 @@ describeOnPostgres([15, 18], "an address that leads to a standby for a while", (
     expect(subscriber.ids).toEqual(ids);
   }, 90_000);
 });
+
+describeOnPostgres(
+  [15, 18],
+  "a transaction that made a topic, was prepared in an epoch that is over",
+  (version) => {
+    test("and commits on the way, does not end the crossing", async () => {
+      await using primary = await startOwnServer({ version, settings: { max_prepared_transactions: "10" } });
+      await migrateAs(primary.url());
+      await using sql = connect(primary.url());
+      const ids = [await publish(sql), await publish(sql)];
+      await sql`begin`;
+      await sql`select pgstream.publish('new', '{}', notify => false)`;
+      await sql`prepare transaction 'late'`;
+      ids.push(await publish(sql), await publish(sql));
+      await becomeAnotherServer(sql);
+      ids.push(await publish(sql));
+      let isCommitted = false;
+      await using subscriber = subscribe({
+        database: primary.url(),
+        onEpochChange: "cross",
+        batchEventsMax: 1,
+        pageEventsMax: 1,
+        work: async () => {
+          if (!isCommitted) await sql`commit prepared 'late'`;
+          isCommitted = true;
+        },
+      });
+      await waitFor(() => subscriber.ids.at(-1) === ids.at(-1), {
+        what: "the newest event",
+        deadlineMs: 20_000,
+      });
+      expect(subscriber.ids.filter((id) => ids.includes(id))).toEqual(ids);
+    }, 60_000);
+  },
+);

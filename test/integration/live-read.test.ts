@@ -6,8 +6,11 @@ import { describe, expect, test } from "bun:test";
 import { openClient } from "../../src/adapters/postgres/client.ts";
 import { liveSession, makeLiveLog } from "../../src/adapters/postgres/read/live-log.ts";
 import { makeLog } from "../../src/adapters/postgres/read/log.ts";
-import { sees } from "../../src/core/snapshot.ts";
+import type { News } from "../../src/core/log.ts";
+import { makeWantedTopics } from "../../src/core/read/wanted-topics.ts";
+import { sees, type Snapshot } from "../../src/core/snapshot.ts";
 import type { LiveRead } from "../../src/core/tail/tail-reader.ts";
+import { parseTopicPatterns } from "../../src/core/topic.ts";
 import { requestFrom } from "../support/live-request.ts";
 import { targetOf } from "../support/log-database.ts";
 import { openBench, openTransaction } from "../support/purging.ts";
@@ -131,4 +134,32 @@ describe("a live read that a segment overtakes", () => {
       }
     }
   }
+});
+
+test("topics whose xids lie ahead of the server, as a restore leaves them, are told to whoever knows of none, and not again", async () => {
+  await using bench = await openReadBench();
+  const session = bench.session();
+  await session`insert into pgstream.topics (name, xid) select 'restored.' || n, '1000000000000' from generate_series(1, 50) n`;
+  await using client = openClient(targetOf(bench.url), {
+    name: "live",
+    deadlineMs: 20_000,
+    session: liveSession,
+  });
+  const log = makeLog(client);
+  const live = makeLiveLog(client, false);
+  const { newest: epoch } = await log.epoch();
+  const ask = async (topicsSince: Snapshot): Promise<readonly News[]> => {
+    const bound = epoch.firstId - 1n;
+    const look = await log.look({ since: epoch.snapshot, epoch, bound, topicsSince, expectsTick: false });
+    return [look, (await live.read(requestFrom(epoch, { topicsSince }))).news];
+  };
+  const wanted = makeWantedTopics(parseTopicPatterns(["restored.*"]));
+  for (const news of await ask(wanted.since())) {
+    expect(news.topics.filter(({ name }) => name.startsWith("restored."))).toHaveLength(50);
+    wanted.learn(news);
+  }
+  for (const news of await ask(wanted.since())) expect(news.topics).toEqual([]);
+  await publish(session, "restored.later");
+  for (const news of await ask(wanted.since()))
+    expect(news.topics).toMatchObject([{ name: "restored.later" }]);
 });

@@ -15,6 +15,7 @@ import type { TopicFilter } from "../topic.ts";
 import type { Batch } from "./reader.ts";
 import { beginningOf } from "./start.ts";
 import { makeWantedTopics, nameRows, type WantedTopics } from "./wanted-topics.ts";
+import { checkEpoch } from "./window-edge.ts";
 
 export interface CrossingOptions {
   readonly filter: TopicFilter;
@@ -126,6 +127,7 @@ class EpochCrossing implements Crossing {
       topicsSince: emptySnapshot,
       expectsTick: true,
     });
+    checkEpoch(look, this.#newest);
     this.#topics.learn(look);
   }
 
@@ -167,6 +169,8 @@ class EpochCrossing implements Crossing {
     }
     // An xid that was lost may have been handed out again: what is behind the epoch is not of this window.
     const rows = page.rows.filter(({ id }) => id <= last);
+    // Made by a transaction that was prepared in an earlier epoch, and has committed on the way.
+    if (rows.some(({ topicId }) => this.#topics.name(topicId) === undefined)) await this.#learn();
     this.#left = nameRows({ ...page, rows }, this.#topics);
     this.#isDone = !page.more || rows.length < page.rows.length;
     return true;

@@ -74,7 +74,7 @@ export class TailReader {
   #topics: WantedTopics;
   /** The newest news, and all topics up to them: another filter finds its own among these. */
   #news: News | null = null;
-  readonly #found: NewTopic[] = [];
+  readonly #found = new Map<number, NewTopic>();
   /** How many live reads in a row found topics that they had not asked for. */
   #outgrown = 0;
   /** A new object for each place. */
@@ -112,7 +112,7 @@ export class TailReader {
     if (wantsSame(filter, this.#filter)) return;
     this.#filter = filter;
     this.#topics = makeWantedTopics(filter);
-    if (this.#news !== null) this.#topics.learn({ ...this.#news, topics: this.#found });
+    if (this.#news !== null) this.#topics.learn({ ...this.#news, topics: [...this.#found.values()] });
     // Behind, a live read would read all that is new, only to learn that it is more than a page.
     if (this.#pages !== null) this.#pages = this.#pagesFromHere();
   }
@@ -146,7 +146,7 @@ export class TailReader {
   #learn(news: News): void {
     this.#topics.learn(news);
     this.#news = news;
-    for (const topic of news.topics) this.#found.push(topic);
+    for (const topic of news.topics) this.#found.set(topic.id, topic);
   }
 
   /** At once: were it to be asked again, it might be asked for another filter each time, and come to no page. */

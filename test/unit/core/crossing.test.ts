@@ -141,6 +141,24 @@ describe("a subscription that crosses", () => {
     expect(await outcomeOf(next())).toBe("epoch_changed");
   });
 
+  test("learns no topics of another server: yesterday's primary has other ones", async () => {
+    const it = crossing();
+    const { log } = it.database;
+    const elsewhere: typeof log = {
+      ...log,
+      look: async (request) => {
+        const look = await log.look(request);
+        return {
+          ...look,
+          topics: [],
+          epoch: { ...look.epoch, newest: { ...look.epoch.newest, id: epochIds.first } },
+        };
+      },
+    };
+    const { next } = await crossingOf(it, elsewhere);
+    expect(await outcomeOf(next())).toBe("epoch_changed");
+  });
+
   test("passes what it does not want in steps, and says how far it has come", async () => {
     const it = makeSubscription();
     for (let n = 0; n < 30; n += 1) it.database.publish(n === 25 ? "a" : "unwanted");

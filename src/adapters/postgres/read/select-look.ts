@@ -2,8 +2,8 @@
 //! buffers, whatever the number of topics, segments and ticks.
 
 import type { Epoch, LookRequest } from "../../../core/log.ts";
-import { formatSnapshot, type Snapshot, xmin } from "../../../core/snapshot.ts";
-import { empty, type Fragment, sql, type Statement } from "../statement.ts";
+import { emptySnapshot, formatSnapshot, type Snapshot, xmin } from "../../../core/snapshot.ts";
+import { empty, type Fragment, raw, sql, type Statement } from "../statement.ts";
 import { epochColumns } from "./epoch-columns.ts";
 
 export interface BoundColumns {
@@ -72,12 +72,23 @@ const valuesOf = (snapshot: Snapshot): SnapshotValues => ({
   whole: snapshot.xip.length === 0 ? null : formatSnapshot(snapshot),
 });
 
+const none = raw(`'${emptySnapshot.xmax}'`);
+const greatestXid = raw(`'${2n ** 64n - 1n}'::xid8`);
+
+/**
+ * A restore leaves topics whose xids lie ahead of this server. They are told to whoever knows of none yet; to tell them each time, until the
+ * server has come that far, would be to send all topics with each look.
+ */
+const topicsUpTo = (since: unknown) => sql`
+      case ${since}::text when ${none} then ${greatestXid}
+      else pg_snapshot_xmax(pg_current_snapshot()) end`;
+
 export const newsColumns = (topicsSince: SnapshotValues, newest: Fragment) => sql`
     pg_current_snapshot()::text as current,
     ${newest} as newest_xid,
     coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0)::text as purge,
     (select json_agg(json_build_object('id', t.id, 'name', t.name, 'xid', t.xid::text))::text from (
-      select id, name, xid from pgstream.topics where xid >= ${topicsSince.xmax}::text::xid8
+      select id, name, xid from pgstream.topics where xid >= ${topicsSince.xmax}::text::xid8 and xid < ${topicsUpTo(topicsSince.xmax)}
       ${topicsSince.whole === null ? empty : lateTopics(topicsSince.whole)}
     ) t) as topics`;
 

@@ -12,7 +12,7 @@ $$;
 -- The epoch that a segment's ids belong to.
 create function pgstream.epoch_of(number integer) returns integer
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select max(e.number) from pgstream.epochs e where e.first_id <= number::bigint << 32
+  select max(e.number) from pgstream.epochs e where e.first_id >> 32 <= epoch_of.number
 $$;
 
 -- Whether nothing in the segment is newer than the snapshot. By index, whatever the segment holds.

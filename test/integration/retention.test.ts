@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { makePurging } from "../../src/adapters/postgres/purge/purge-log.ts";
-import { openTestClient, readAll, readerFromStart } from "../support/log-database.ts";
+import { becomeAnotherServer, openTestClient, readAll, readerFromStart } from "../support/log-database.ts";
 import { type Bench, dayMs, openBench, openTransaction } from "../support/purging.ts";
 
 const retentionMs = 7 * dayMs;
@@ -133,6 +133,22 @@ describe("a segment", () => {
     await open.end("commit");
     expect(await log.round()).toMatchObject({ segmentsEmptied: 1, failures: [] });
     expect(await log.ids()).toHaveLength(20);
+  });
+
+  test("of a later epoch lives as long as its own events, and goes as one of that epoch", async () => {
+    await using log = await openBench();
+    await log.publish("courses");
+    await becomeAnotherServer(log.sql);
+    const [first = 0n] = await log.publish("courses");
+    await log.sql`update pgstream.epochs set opened_at = opened_at - interval '1 year'`;
+    await log.roll();
+    const [later = 0n] = await log.publish("courses");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 2, eventsPurged: 1n });
+    expect(await log.ids()).toEqual([first, later]);
+    await log.pass("8 days");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 1n });
+    expect(await log.ids()).toEqual([later]);
+    expect(await log.sql`select epoch from pgstream.purges where segment = 16`).toMatchObject([{ epoch: 2 }]);
   });
 
   test("of the log that nobody has ticked is never old enough", async () => {

@@ -142,8 +142,8 @@ begin
   if (select last_value < current::bigint << 32 or not is_called from pgstream.event_ids) then
     return false; -- still empty
   end if;
-  if (select coalesce(opened_at, attached_at) > now() - age_max from pgstream.segments where segment = current)
-     and pg_total_relation_size(format('pgstream.events_%s', current)) < bytes_max then
+  if ((select coalesce(opened_at, attached_at) <= now() - age_max from pgstream.segments where segment = current)
+      or pg_total_relation_size(format('pgstream.events_%s', current)) >= bytes_max) is not true then
     return false;
   end if;
   if not exists (select from pgstream.segments where segment = current + 1 and settled_at < now()) then

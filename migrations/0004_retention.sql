@@ -15,6 +15,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select max(e.number) from pgstream.epochs e where e.first_id >> 32 <= epoch_of.number
 $$;
 
+-- Whether the later position sees all that the earlier one sees.
+create function pgstream.sees_all(later pg_snapshot, earlier pg_snapshot) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select pg_snapshot_xmax(earlier) <= pg_snapshot_xmax(later)
+     and not exists (select from pg_snapshot_xip(later) x where pg_visible_in_snapshot(x, earlier))
+$$;
+
 -- Whether nothing in the segment is newer than the snapshot. By index, whatever the segment holds.
 create function pgstream.segment_is_within(number integer, snapshot pg_snapshot) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -106,16 +113,18 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Announces that a segment is about to be emptied; answers the purge's id and how many events it is about, nothing when something
--- newer has come into it. Repeated, it answers the same.
+-- newer has come into it. Repeated, it answers the same. The segment in use is nobody's to purge: the lock would stop who publishes.
 create function pgstream.announce_segment_purge(number integer, floor pg_snapshot, out purge bigint, out events bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
   own pgstream.epochs;
+  is_newest boolean;
   counts pgstream.purged_topics[];
   last_xid bigint;
   lowest pg_snapshot;
 begin
-  if pgstream.is_newest_server() is not true then
+  if pgstream.is_newest_server() is not true
+     or not exists (select from pgstream.segments s where s.segment = number and s.segment < pgstream.current_segment()) then
     return;
   end if;
   -- Counted before the lock is taken: it may take minutes, and the lock is needed for rolling. Not for nothing, round after
@@ -142,10 +151,15 @@ begin
     return;
   end if;
   select * into own from pgstream.epochs e where e.number = pgstream.epoch_of(announce_segment_purge.number);
+  is_newest := own.number = (select max(e.number) from pgstream.epochs e);
+  -- A position that is still to come is not one that is old enough. Of an earlier epoch's it cannot be told.
+  if floor is null or (is_newest and not pgstream.sees_all(pg_current_snapshot(), floor)) then
+    return;
+  end if;
   -- Who still writes into the segment has events in it that nobody sees yet: a subscription that begins above the segment meanwhile
   -- would pass them over. Readers are not stopped by this lock.
   execute format('lock table pgstream.%I in share mode', 'events_' || number);
-  if own.number = (select max(e.number) from pgstream.epochs e) and not pgstream.segment_is_within(number, floor) then
+  if is_newest and not pgstream.segment_is_within(number, floor) then
     return;
   end if;
   select coalesce(sum(c.events), 0), max(c.last_xid::text::bigint) into events, last_xid from unnest(counts) c;
@@ -264,7 +278,7 @@ declare
   current pgstream.epochs;
   counted record;
 begin
-  if pgstream.is_newest_server() is not true then
+  if pgstream.is_newest_server() is not true or pgstream.sees_all(pg_current_snapshot(), floor) is not true then
     return;
   end if;
   select * into current from pgstream.epochs order by number desc limit 1;
@@ -273,7 +287,7 @@ begin
     into counted from pgstream.topic_window(topic, since, floor, current.first_id) w;
   perform pg_advisory_xact_lock(1885827956, 3);
   -- Windows of one topic must not overlap: what is in two of them would be counted twice.
-  if counted.events = 0 or pgstream.trimmed_up_to(topic, current)::text <> since::text then
+  if counted.events = 0 or pgstream.trimmed_up_to(topic, current)::text is distinct from since::text then
     return;
   end if;
   insert into pgstream.purges (epoch, floor, since, topic_id, first_id, last_id)
@@ -300,7 +314,7 @@ declare
 begin
   select * into announced from pgstream.purges p
     where p.id = purge and p.topic_id is not null and p.done_at is null for update;
-  if not found then
+  if not found or events_max is null then
     return 0;
   end if;
   late := pgstream.late_xids(announced.since, announced.floor);
@@ -351,6 +365,9 @@ declare
   n integer;
   total integer := 0;
 begin
+  if retention is null or rows_max is null then
+    return 0;
+  end if;
   delete from pgstream.ticks t using (
     select o.epoch, o.xid
     from pgstream.epochs e

@@ -151,6 +151,27 @@ describe("a segment", () => {
     expect(await log.sql`select epoch from pgstream.purges where segment = 16`).toMatchObject([{ epoch: 2 }]);
   });
 
+  test("in use is nobody's to announce, nor any one up to a position that is still to come, or to none", async () => {
+    const { log, expired } = await openExpired();
+    await using _ = log;
+    const { segment, floor } = expired;
+    const open = await openTransaction(log.url);
+    const announce = async (number: number | null, position: string | null) =>
+      (
+        await open.sql`select purge from pgstream.announce_segment_purge(${number}::integer, ${position}::text::pg_snapshot)`
+      )[0];
+    const nothing = { purge: null };
+    const toCome = "1:9223372036854775806:";
+    const [now] = await log.sql<{ floor: string }[]>`select pg_current_snapshot()::text as floor`;
+    for (const number of [1, 2, 16, 99, -1, null])
+      expect(await announce(number, now?.floor ?? "")).toEqual(nothing);
+    for (const position of [toCome, null]) expect(await announce(segment, position)).toEqual(nothing);
+    // Nothing is locked for it: who publishes goes on.
+    await log.publish("courses");
+    expect(await announce(segment, floor)).not.toEqual(nothing);
+    await open.end("rollback");
+  });
+
   test("of the log that nobody has ticked is never old enough", async () => {
     await using log = await openBench();
     await log.publish("courses");
@@ -217,6 +238,32 @@ describe("a topic with a shorter retention", () => {
     expect(await log.purging.unfinishedPurges()).toEqual([]);
   });
 
+  test("is not announced up to a position that is still to come, or to none, nor trimmed by no number of events", async () => {
+    await using log = await openBench();
+    await log.setRetention("sessions", "1 hour");
+    await log.publish("sessions", 3);
+    await log.pass("2 hours");
+    const [expired] = await log.purging.expiredTopics(retentionMs);
+    if (expired === undefined) throw new Error("nothing has expired");
+    const { topicId, since, floor } = expired;
+    const announce = async (from: string | null, to: string | null) =>
+      (
+        await log.sql`select purge from pgstream.announce_topic_purge(
+          ${topicId}::integer, ${from}::text::pg_snapshot, ${to}::text::pg_snapshot)`
+      )[0];
+    for (const [from, to] of [
+      [since, "1:9223372036854775806:"],
+      [since, null],
+      [null, floor],
+    ] as const)
+      expect(await announce(from, to)).toEqual({ purge: null });
+    const [announced] = await log.sql`
+      select pgstream.trim_topic(purge, null) as trimmed from pgstream.announce_topic_purge(
+        ${topicId}::integer, ${since}::text::pg_snapshot, ${floor}::text::pg_snapshot)`;
+    expect(announced).toEqual({ trimmed: 0 });
+    expect(await log.ids()).toHaveLength(3);
+  });
+
   test("is announced over windows that never overlap, whoever announces them", async () => {
     await using log = await openBench();
     await log.setRetention("sessions", "1 hour");
@@ -249,6 +296,19 @@ describe("forgetting", () => {
     expect(await log.purging.forget(retentionMs, 2)).toBe(1);
     expect(await log.purging.forget(retentionMs, 2)).toBe(0);
     expect(await log.sql`select from pgstream.ticks`).toHaveLength(3);
+  });
+
+  test("by no retention, or by no number of rows, forgets nothing; nor does the log roll by no age and no size", async () => {
+    await using log = await openBench();
+    await log.setRetention("sessions", "1 ms");
+    for (let n = 0; n < 3; n += 1) {
+      await log.publish("courses");
+      await log.pass("1 hour");
+    }
+    const [row] = await log.sql`
+      select pgstream.forget(null, 10) as by_no_age, pgstream.forget('1 ms', null) as by_no_number,
+        pgstream.roll_segment(null, null) as rolled`;
+    expect(row).toEqual({ by_no_age: 0, by_no_number: 0, rolled: false });
   });
 
   test("of ticks loses no event of a reader that stopped anywhere", async () => {

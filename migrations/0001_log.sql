@@ -1,5 +1,7 @@
 -- The log: events, and what gives a position in it a meaning.
 --
+-- A backslash stands in E'' alone: what it means in '' is the caller's setting (standard_conforming_strings).
+--
 -- Everything lives in schema pgstream, which the migrator has made. Advisory locks are pairs (1885827956, n), the
 -- first number being "pgst" in ASCII: 1 migrations, 2 epochs, 3 segments, 4 ticks, 5 the purger at work.
 
@@ -20,7 +22,7 @@ comment on column pgstream.settings.server_started_at is 'Of the server that was
 create table pgstream.topics (
   id integer generated always as identity primary key,
   name text not null unique
-    check (length(name) <= 249 and name ~ '^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$'),
+    check (length(name) <= 249 and name ~ '^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$'),
   retention interval check (retention > '0'),
   xid xid8 not null default pg_current_xact_id(),
   created_at timestamptz not null default now()

@@ -137,7 +137,7 @@ declare
 begin
   unknown := array(select name from unnest(names) name except select t.name from pgstream.topics t where t.name = any(names));
   select name into wrong from unnest(unknown) name
-    where length(name) > 249 or name !~ '^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$' limit 1;
+    where length(name) > 249 or name !~ '^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$' limit 1;
   if found then
     raise sqlstate 'PS002' using message = format('topic %s is not a name: use letters, digits, "_" and "-", with dots '
       'between tokens, at most 249 characters', quote_literal(left(wrong, 80)));
@@ -350,7 +350,7 @@ begin
   -- Control characters separate values on the wire, and nobody can read them in a log. What JSON has nothing to escape
   -- in has none of them but DEL: that takes half as long as the expression, which is left for what has quotes in it.
   if (octet_length(to_json(names)::text) > octet_length(names) + 2 or strpos(names, E'\x7f') > 0)
-     and names ~ '[\u0001-\u001f\u007f]' then
+     and names ~ E'[\x01-\x1f\x7f]' then
     raise sqlstate 'PS001' using message = 'topic, key, type and idempotency key take no control characters';
   end if;
   -- unnest() among the columns passes its values on; in FROM it would store them all first.

@@ -2,6 +2,11 @@
 
 import { describe, expect, test } from "bun:test";
 
+import postgres from "postgres";
+
+import { migrate } from "../support/log-database.ts";
+import { connect } from "../support/migrator.ts";
+import { createTestDatabase } from "../support/postgres.ts";
 import {
   type Columns,
   type Draft,
@@ -10,7 +15,7 @@ import {
   rowsOf,
   stateOf,
 } from "../support/publish-sql.ts";
-import { openReadBench, publish } from "../support/read-bench.ts";
+import { openReadBench, publish, type Session } from "../support/read-bench.ts";
 
 const publisher = "6e0f3a52-9a8f-4d53-8f4b-3a6f5f0c2a11";
 
@@ -70,14 +75,34 @@ describe("what is wrong is refused, and leaves nothing behind", () => {
     "a key of 1,025 characters": ["PS001", { topics: ["new"], keys: [long] }],
   };
 
+  const refusesDrafts = async (session: Session): Promise<void> => {
+    const before = await rowsOf(session);
+    for (const [what, [state, draft]] of Object.entries(drafts)) {
+      expect([what, await stateOf(publishDraft(session, draft))]).toEqual([what, state]);
+      expect([what, await rowsOf(session)]).toEqual([what, before]);
+    }
+  };
+
   test("by publish()", async () => {
     await using bench = await openReadBench();
-    const a = bench.session();
-    const before = await rowsOf(a);
-    for (const [what, [state, draft]] of Object.entries(drafts)) {
-      expect([what, await stateOf(publishDraft(a, draft))]).toEqual([what, state]);
-      expect([what, await rowsOf(a)]).toEqual([what, before]);
-    }
+    await refusesDrafts(bench.session());
+  });
+
+  test("by publish(), in a database where a backslash escapes in every string", async () => {
+    await using database = await createTestDatabase();
+    await using owner = connect(database.url);
+    await owner.unsafe(`alter database ${database.name} set standard_conforming_strings to off`);
+    await migrate(database.url);
+    const warnings: string[] = [];
+    const session = postgres(database.url, {
+      max: 1,
+      onnotice: ({ message = "" }) => void warnings.push(message),
+    });
+    await refusesDrafts(session);
+    expect(await publishDraft(session, { topic: "a.b" })).toBeGreaterThan(0n);
+    expect(await stateOf(session`insert into pgstream.topics (name) values ('a b')`)).toBe("23514");
+    expect(warnings).toEqual([]);
+    await session.end();
   });
 
   test("by publish_batch(), the good events of the batch too", async () => {

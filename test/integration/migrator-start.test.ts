@@ -199,6 +199,22 @@ describe("the role migrator", () => {
     }
   }, 20_000);
 
+  test("refuses a database that takes any bytes for text, and warns of one that cannot hold every character", async () => {
+    await using admin = connect(server.url());
+    for (const encoding of ["SQL_ASCII", "LATIN1"])
+      await admin.unsafe(`create database ${encoding} encoding ${encoding} locale 'C' template template0`);
+    const { role } = await startRole(server.url("sql_ascii"));
+    const error = await caught(role.done);
+    expect(hasCode(error, "database_error")).toBeTrue();
+    expect(messageOf(error)).toContain("encoding 'UTF8'");
+    expect(await describeCatalog(server.url("sql_ascii"), "pgstream")).toEqual([]);
+    const { role: other, lines } = await startRole(server.url("latin1"));
+    await other.done;
+    const [warning = "", ...more] = lines.filter((it) => it.startsWith("warn"));
+    expect(warning).toContain("the database's encoding is not UTF8");
+    expect(more).toEqual([]);
+  }, 20_000);
+
   test("refuses a standby", async () => {
     await using standby = await startOwnServer();
     await standby.stop();

@@ -33,6 +33,12 @@ const refuse = (facts: ServerFacts, unsafeDurability: boolean): void => {
       "this server is a standby: connect to the primary, e.g. with the address that follows it",
     );
   }
+  if (facts.encoding === "SQL_ASCII") {
+    throw new PgstreamError(
+      "database_error",
+      "the database's encoding is SQL_ASCII, which takes any bytes, and one event that is not UTF-8 would end every subscription: create the database with another encoding, e.g. \"create database … encoding 'UTF8' template template0\"",
+    );
+  }
   const off = durable.filter((name) => facts[name] === "off");
   if (off.length === 0 || unsafeDurability) return;
   const reset = off.map((name) => `alter system reset ${name}`).join("; ");
@@ -84,7 +90,7 @@ export interface CheckServerOptions {
 
 /**
  * Refuses a server that would break promises; warns of what is merely unwise.
- * @throws PgstreamError `unsafe_durability`, `standby`, `database_error` for a server too old; none of them retryable
+ * @throws PgstreamError `unsafe_durability`, `standby`, `database_error` for a server too old or an encoding that is none; none of them retryable
  */
 export const checkServer = async (
   client: PostgresClient,

@@ -176,9 +176,18 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   name text := 'events_' || number;
   first_id bigint := number::bigint << 32;
+  grantee text;
 begin
   execute format(
     'create table pgstream.%I (like pgstream.events including defaults including storage)', name);
+  -- Readers are let in by events alone. What the database's default privileges gave would stay until the next migrator.
+  for grantee in
+    select distinct case a.grantee when 0 then 'public' else a.grantee::regrole::text end
+    from pg_class c, aclexplode(c.relacl) a
+    where c.oid = format('pgstream.%I', name)::regclass and a.grantee <> c.relowner
+  loop
+    execute format('revoke all on pgstream.%I from %s', name, grantee);
+  end loop;
   execute format(
     'alter table pgstream.events attach partition pgstream.%I for values from (%s) to (%s)',
     name, first_id, first_id + (1::bigint << 32));

@@ -203,6 +203,26 @@ describeOnPostgres([15, 18], "privileges", (version) => {
     expect(await attempt(stranger, "select pgstream.tick()")).toBe("42501");
   });
 
+  test("a new segment is the owner's alone, whatever the database's default privileges give", async () => {
+    await using owner = connect(database.url);
+    await owner.unsafe(`
+      alter default privileges grant select, insert on tables to public;
+      alter default privileges in schema pgstream grant all on tables to producer`);
+    await using purger = as("purger");
+    await purger`select pgstream.prepare_segments()`;
+    await purger`select pgstream.roll_segment('0', 0)`;
+    expect([...(await purger`select pgstream.prepare_segments() as attached`)]).toEqual([{ attached: 1 }]);
+    await owner.unsafe(`
+      alter default privileges revoke select, insert on tables from public;
+      alter default privileges in schema pgstream revoke all on tables from producer`);
+    const held = await owner`
+      select c.relname, a.grantee, a.privilege_type from pg_class c, aclexplode(c.relacl) a
+      where c.oid = 'pgstream.events_2'::regclass and a.grantee <> c.relowner`;
+    expect([...held]).toEqual([]);
+    await using producer = as("producer");
+    expect(await attempt(producer, "select from pgstream.events_2")).toBe("42501");
+  });
+
   test("every function looks names up in pg_catalog first and in pg_temp last", async () => {
     await using owner = connect(database.url);
     const rows = await owner`

@@ -18,10 +18,11 @@ create table pgstream.settings (
 insert into pgstream.settings default values;
 comment on column pgstream.settings.server_started_at is 'Of the server that was last seen to be the one of the newest epoch.';
 
--- xid: which transaction made the topic, so that readers learn of new topics as they learn of new events.
+-- What an index is to find is text collate "C": any other order changes with the system's libraries, and an index that was made in the
+-- old one misses rows. xid: which transaction made the topic, so that readers learn of new topics as they learn of new events.
 create table pgstream.topics (
   id integer generated always as identity primary key,
-  name text not null unique
+  name text collate "C" not null unique
     check (length(name) <= 249 and name ~ '^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$'),
   retention interval check (retention > '0'),
   xid xid8 not null default pg_current_xact_id(),
@@ -133,7 +134,7 @@ comment on column pgstream.publishers.answer is 'The ids that were answered, whe
 
 create table pgstream.idempotency_keys (
   topic_id integer not null,
-  key text not null,
+  key text collate "C" not null,
   digest bytea not null,
   event_id bigint,
   at timestamptz not null default clock_timestamp(),

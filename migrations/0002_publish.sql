@@ -88,10 +88,10 @@ begin
   loop
     -- In the order of the primary key, so that two batches with the same keys never wait for each other in a circle.
     insert into pgstream.idempotency_keys (topic_id, key, digest)
-      select distinct on (c.topic_id, c.key) c.topic_id, c.key, c.digest
+      select distinct on (c.topic_id, c.key collate "C") c.topic_id, c.key, c.digest
       from unnest(topic_ids, keys, digests) with ordinality c(topic_id, key, digest, n)
       where c.key is not null
-      order by c.topic_id, c.key, c.n
+      order by c.topic_id, c.key collate "C", c.n
     on conflict do nothing;
     select
       min(c.key) filter (where c.digest <> k.digest),

@@ -1,5 +1,5 @@
 //! No statement of ours is so expensive in the planner's eyes that PostgreSQL compiles it first, which takes 100 ms.
-//! Before PostgreSQL 18 a scan that is turned off and has no other way counts as 10 billion.
+//! Before PostgreSQL 18 a scan that is turned off and has no other way counts as 10 billion. And names and keys are found by index.
 
 import { beforeAll, afterAll, expect, test } from "bun:test";
 
@@ -11,6 +11,7 @@ import { liveSession, makeLiveLog } from "../../src/adapters/postgres/read/live-
 import { makeLog, readingSession } from "../../src/adapters/postgres/read/log.ts";
 import { startCursor } from "../../src/core/read/start.ts";
 import { migrate } from "../support/log-database.ts";
+import { connect } from "../support/migrator.ts";
 import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";
 
 /** As is: every way of planning has to be seen. */
@@ -112,5 +113,44 @@ describeOnPostgres([15], "what is planned to cost much", (version) => {
     const plans = [...alone.plans(), ...live.plans()];
     expect(plans.length).toBeGreaterThan(callsPerStatement);
     expect(plans.filter((plan) => plan.includes("JIT:"))).toEqual([]);
+  });
+});
+
+describeOnPostgres([15, 18], "a database that sorts by a language", (version) => {
+  let server: PostgresServer;
+  beforeAll(async () => {
+    server = await startOwnServer({ version });
+    await using admin = connect(server.url());
+    await admin.unsafe("create database sorted template template0 locale_provider icu icu_locale 'de'");
+    await migrate(server.url("sorted"));
+  });
+  afterAll(async () => await server.close());
+
+  test("has no index of ours in an order that may change with the system's libraries", async () => {
+    await using sql = connect(server.url("sorted"));
+    const indexes = await sql`
+      select distinct i.indexrelid::regclass::text as index, c.collname::text as collation
+      from pg_index i, unnest(i.indcollation::oid[]) o join pg_collation c on c.oid = o
+      where i.indrelid in (select oid from pg_class where relnamespace = 'pgstream'::regnamespace) order by 1`;
+    expect([...indexes]).toEqual([
+      { index: "pgstream.idempotency_keys_pkey", collation: "C" },
+      { index: "pgstream.topics_name_key", collation: "C" },
+    ]);
+  });
+
+  test("finds names and keys by index all the same", async () => {
+    await using session = await openExplained(server.url("sorted"), {});
+    await session.sql`insert into pgstream.topics (name) select 't.' || n from generate_series(1, 5000) n`;
+    await session.sql`
+      insert into pgstream.idempotency_keys (topic_id, key, digest)
+      select 1, 'k' || n, '' from generate_series(1, 5000) n`;
+    await session.sql`analyze pgstream.topics, pgstream.idempotency_keys`;
+    session.plans();
+    for (let n = 0; n < callsPerStatement; n += 1)
+      await session.sql`select pgstream.publish(${`new.${n}`}, '{}', idempotency_key => 'k')`;
+    const plans = session.plans().join("\n");
+    expect(plans).toContain("using topics_name_key");
+    expect(plans).toContain("using idempotency_keys_pkey");
+    expect(plans).not.toMatch(/Seq Scan on (?:topics|idempotency_keys)/);
   });
 });

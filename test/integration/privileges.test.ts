@@ -274,6 +274,23 @@ describeOnPostgres([15, 18], "privileges", (version) => {
       drop table public.trapped`);
   });
 
+  test("a stranger who takes every lock of ours holds up what keeps the log, and neither publishing nor reading", async () => {
+    await using stranger = as("stranger");
+    await stranger`select pg_advisory_lock(1885827956, n) from generate_series(1, 5) n`;
+    await using producer = as("producer");
+    const published = await producer<{ id: string }[]>`select pgstream.publish('courses', '{}')::text as id`;
+    await using consumer = as("consumer");
+    const [newest] =
+      await consumer`select id::text as id from pgstream.events order by events.id desc limit 1`;
+    expect([newest]).toEqual([...published]);
+    await using purger = as("purger");
+    expect(await attempt(purger, "select pgstream.prepare_segments()")).toBe("55P03");
+    const tick = async () => (await purger`select pgstream.tick() as ticked`)[0];
+    expect(await tick()).toEqual({ ticked: false });
+    await stranger`select pg_advisory_unlock_all()`;
+    expect(await tick()).toEqual({ ticked: true });
+  });
+
   test("nobody gets more by calling a function of the owner's with a hostile value", async () => {
     await using producer = as("producer");
     const hostile = `x'; drop table pgstream.events; --`;

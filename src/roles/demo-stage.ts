@@ -2,12 +2,11 @@
 //! happens in a week happens in a minute.
 
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { findBinaries } from "../adapters/embedded-postgres/binaries.ts";
 import { startServer } from "../adapters/embedded-postgres/server.ts";
 import { openClient } from "../adapters/postgres/client.ts";
-import { makeTemporaryFolder } from "../adapters/runtime/temporary-folder.ts";
 import type { Config } from "../config/config.ts";
 import { roleNames } from "../config/role-names.ts";
 
@@ -52,7 +51,6 @@ export const setDemoStage = async (config: Config): Promise<DemoStage> => {
   await using opened = new AsyncDisposableStack();
   // Whoever is on this machine can reach the server, and a superuser's statements run programs.
   const password = randomBytes(12).toString("base64url");
-  const folder = opened.use(await makeTemporaryFolder("pgstream-demo-"));
   const server = opened.use(await startServer({ binaries: await findBinaries(), password }));
   {
     const target = { url: server.url(), tls: "off", ca: null } as const;
@@ -61,8 +59,10 @@ export const setDemoStage = async (config: Config): Promise<DemoStage> => {
   }
   const kept = opened.move();
   const databaseUrl = server.url(databaseName);
+  // Beside the server's data, which a watchdog removes whatever ends us.
+  const storePath = join(dirname(server.dataDir), "consumer.sqlite");
   return {
-    config: configFor(config, databaseUrl, join(folder.path, "consumer.sqlite")),
+    config: configFor(config, databaseUrl, storePath),
     postgresVersion: server.version,
     databaseUrl,
     [Symbol.asyncDispose]: async () => await kept.disposeAsync(),

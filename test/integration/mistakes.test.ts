@@ -11,7 +11,6 @@ import type postgres from "postgres";
 import { openClient } from "../../src/adapters/postgres/client.ts";
 import { migrations } from "../../src/adapters/postgres/migrate/migrations.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
-import { makeTemporaryFolder } from "../../src/adapters/runtime/temporary-folder.ts";
 import { type Config, readConfig } from "../../src/config/config.ts";
 import { decodeCursor } from "../../src/core/cursor-codec.ts";
 import { hasCode } from "../../src/core/errors.ts";
@@ -29,6 +28,7 @@ import { urlOfDatabase, withAdmin } from "../support/run-databases.ts";
 import { openHands } from "../support/sessions.ts";
 import { subscribe } from "../support/subscriber.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
+import { makeTemporaryFolder } from "../support/temporary-folder.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 const tooLateMs = 600_000;

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { serverAccount } from "../../src/adapters/embedded-postgres/account.ts";
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { openClient, type PostgresTarget } from "../../src/adapters/postgres/client.ts";
-import { makeTemporaryFolder, type TemporaryFolder } from "../../src/adapters/runtime/temporary-folder.ts";
 import { PgstreamError } from "../../src/core/errors.ts";
 import { startOwnServer } from "../support/postgres.ts";
+import { makeTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
 interface Authority {
   readonly certificate: string;

@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { chmod, readdir } from "node:fs/promises";
 import { join } from "node:path";
 
-import { makeTemporaryFolder } from "../../src/adapters/runtime/temporary-folder.ts";
+import { makeTemporaryFolder } from "../support/temporary-folder.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 const main = join(import.meta.dir, "..", "..", "bench", "main.ts");

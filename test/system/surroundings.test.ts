@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-import { makeTemporaryFolder, type TemporaryFolder } from "../../src/adapters/runtime/temporary-folder.ts";
+import { makeTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { pgstreamBinary } from "./support/binary.ts";
 

@@ -5,6 +5,7 @@ import { chown, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { messageOf, PgstreamError } from "../../core/errors.ts";
 import { serverAccount } from "./account.ts";
 import { type PostgresBinaries, reachableBinaries } from "./binaries.ts";
 import { prepareDataFolder } from "./data-folder.ts";
@@ -59,12 +60,26 @@ interface Place {
   readonly watchdog: Watchdog;
 }
 
+const makeTemporaryDir = async (): Promise<string> => {
+  try {
+    return await mkdtemp(join(tmpdir(), "pgstream-postgres-"));
+  } catch (cause) {
+    throw new PgstreamError(
+      "invalid_config",
+      `TMPDIR: no folder can be made in ${tmpdir()}: ${messageOf(cause)}`,
+      {
+        cause,
+      },
+    );
+  }
+};
+
 const makePlace = async (dataDir: string | undefined): Promise<Place> => {
   if (dataDir !== undefined) {
     const account = await serverAccount(dataDir);
     return { dataDir, account, watchdog: startWatchdog({ account, dataDir }) };
   }
-  const temporaryDir = await mkdtemp(join(tmpdir(), "pgstream-postgres-"));
+  const temporaryDir = await makeTemporaryDir();
   const account = await serverAccount(temporaryDir);
   if (account !== undefined) await chown(temporaryDir, account.uid, account.gid);
   const place = { dataDir: join(temporaryDir, "data"), temporaryDir, account };

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import postgres from "postgres";
 
 import type { PostgresServer } from "../../../src/adapters/embedded-postgres/server.ts";
-import { makeTemporaryFolder } from "../../../src/adapters/runtime/temporary-folder.ts";
 import type { ConsumerStore } from "../../../src/core/subscribe/store.ts";
 import { openStore } from "../../../src/library/open-store.ts";
 import type { TestMongo } from "../../support/mongo.ts";
 import { startOwnServer } from "../../support/postgres.ts";
+import { makeTemporaryFolder } from "../../support/temporary-folder.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { type Process, run, type Settings, start } from "./processes.ts";
 

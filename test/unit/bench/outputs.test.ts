@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type Question, ratioAtLeast, rowOf, type Turns } from "../../../bench/figures.ts";
 import { obstacleOf, writeReport } from "../../../bench/outputs.ts";
 import { markdownOf, type Report } from "../../../bench/report.ts";
-import { makeTemporaryFolder } from "../../../src/adapters/runtime/temporary-folder.ts";
+import { makeTemporaryFolder } from "../../support/temporary-folder.ts";
 
 const question: Question = {
   measure: "catch-up",

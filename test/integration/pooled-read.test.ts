@@ -15,7 +15,8 @@ import { makeReader } from "../../src/core/read/reader.ts";
 import { parseTopicPatterns } from "../../src/core/topic.ts";
 import { startLaggingStandby } from "../support/lagging-standby.ts";
 import { migrate, targetOf } from "../support/log-database.ts";
-import { caught } from "../support/migrator.ts";
+import { asUser, caught, connect } from "../support/migrator.ts";
+import { plantFunctions } from "../support/planted-functions.ts";
 import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";
 import { runRound } from "../support/purging.ts";
 import { openReadBench, publish, type ReadBench, roll } from "../support/read-bench.ts";
@@ -144,6 +145,23 @@ describeOnPostgres([15, 18], "a reader behind a pooler", (version) => {
       }
     },
   );
+
+  test("calls no function that somebody planted in public, whatever it asks", async () => {
+    await using admin = connect(primary.url());
+    await plantFunctions(admin);
+    await admin`create role robbed login superuser password 'secret'`;
+    await admin`alter role robbed set search_path = public, pg_catalog`;
+    try {
+      await using robbed = openPooled(asUser(primary.url(), "robbed", "secret"));
+      for (const call of Object.values(calls)) {
+        for (const place of Object.values(await places())) {
+          expect(await call(makeLog(robbed, true), place)).toStrictEqual(await call(bench.log, place));
+        }
+      }
+    } finally {
+      await admin.unsafe("drop role robbed; drop schema public cascade; create schema public");
+    }
+  });
 
   /** Reads all there is from before the purge; where something is in the way that may pass, from where it stood then. */
   const readThrough = async (log: Log) => {

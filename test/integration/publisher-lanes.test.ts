@@ -10,6 +10,7 @@ import type { Publisher } from "../../src/core/publish/publisher.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openPublisher, type OpenPublisherOptions } from "../../src/library/publisher.ts";
 import { useLog } from "../support/log-of-file.ts";
+import { asUser } from "../support/migrator.ts";
 import { makeRandom } from "../support/seed.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -213,17 +214,24 @@ describe("the hint", () => {
   });
 
   test("that fails neither fails nor delays a publish", async () => {
-    await using publisher = open("hintless", { logger: silent });
     const sql = log.hands.sql;
-    await sql`create function public.pg_notify(text, text) returns void language plpgsql as 'begin raise division_by_zero; end'`;
-    await sql.unsafe(`alter database "${log.name}" set search_path = public, pg_catalog`);
-    await log.hands.terminate("hintless");
+    const login = `${log.name}_mute`;
+    await sql.unsafe(`
+      create role ${login} login password 'secret';
+      grant usage on schema pgstream to ${login};
+      grant execute on all functions in schema pgstream to ${login};
+      revoke execute on function pg_notify from public`);
+    const database = asUser(log.url, login, "secret");
+    await using publisher = openPublisher({ database, name: "hintless", logger: silent });
     await using listening = await listen("hintless");
     try {
       for (let n = 0; n < 20; n += 1) await publisher.publish({ topic: "hintless", data: n });
     } finally {
-      await sql.unsafe(`alter database "${log.name}" reset search_path`);
-      await sql`drop function public.pg_notify(text, text)`;
+      await publisher.close(5_000);
+      await sql.unsafe(`
+        grant execute on function pg_notify to public;
+        drop owned by ${login};
+        drop role ${login}`);
     }
     expect(publisher.status()).toMatchObject({ retrying: null, published: 20 });
     expect(await stored("hintless")).toHaveLength(20);

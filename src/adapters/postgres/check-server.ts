@@ -68,10 +68,10 @@ const readFacts = async (client: PostgresClient): Promise<ServerFacts> => {
   try {
     const [facts] = await client.run(
       (sql) => sql<ServerFacts[]>`
-        select current_setting('server_version_num')::integer as version, pg_is_in_recovery() as standby,
-          current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes,
-          current_setting('synchronous_commit') as synchronous_commit, current_setting('autovacuum') as autovacuum,
-          current_setting('server_encoding') as encoding`,
+        select pg_catalog.current_setting('server_version_num')::integer as version, pg_catalog.pg_is_in_recovery() as standby,
+          pg_catalog.current_setting('fsync') as fsync, pg_catalog.current_setting('full_page_writes') as full_page_writes,
+          pg_catalog.current_setting('synchronous_commit') as synchronous_commit, pg_catalog.current_setting('autovacuum') as autovacuum,
+          pg_catalog.current_setting('server_encoding') as encoding`,
     );
     if (facts !== undefined) return facts;
   } catch (error) {
@@ -117,11 +117,11 @@ const checkGrants = async (client: PostgresClient, group: Group): Promise<void> 
   // By number: by name it is an error where the schema may not be used.
   const [row] = await client.run(
     (sql) => sql<{ granted: boolean }[]>`
-      select has_schema_privilege(n.oid, 'usage') and (
+      select pg_catalog.has_schema_privilege(n.oid, 'usage') and (
           exists (select from pg_class c where c.relnamespace = n.oid and c.relname = ${name}::text
-            and has_table_privilege(c.oid, 'select'))
+            and pg_catalog.has_table_privilege(c.oid, 'select'))
           or exists (select from pg_proc p where p.pronamespace = n.oid and p.proname = ${name}::text
-            and has_function_privilege(p.oid, 'execute'))) as granted
+            and pg_catalog.has_function_privilege(p.oid, 'execute'))) as granted
       from pg_namespace n where n.nspname = 'pgstream'`,
   );
   if (row?.granted === true) return;

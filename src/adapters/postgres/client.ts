@@ -54,6 +54,12 @@ export interface PostgresClient extends AsyncDisposable {
  */
 export const readCommitted = { default_transaction_isolation: "read committed" } as const;
 
+/**
+ * Else whoever may create a function in a schema on the path could have it called in place of one of PostgreSQL's that takes
+ * anything. It cannot be set through a pooler: what may go through one names pg_catalog with each function.
+ */
+const searchPath = "pg_catalog, pg_temp";
+
 const connectTimeoutSeconds = 5;
 const endTimeoutMs = 2_000;
 
@@ -88,7 +94,7 @@ export const driverOptions = (target: PostgresTarget, options: ClientOptions) =>
     connection: {
       application_name: `pgstream ${options.name}`,
       DateStyle: "ISO",
-      ...(ownConnection ? options.session : {}),
+      ...(ownConnection ? { search_path: searchPath, ...options.session } : {}),
     },
     types: { bigint: postgres.BigInt, json: rawJson, timestamptz: moments() },
   };

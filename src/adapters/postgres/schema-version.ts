@@ -11,7 +11,7 @@ export const formatSchemaVersion = (version: number): string => `pgstream schema
 export const readSchemaVersion = async (client: PostgresClient): Promise<number | null> => {
   const [row] = await client.run(
     (sql) => sql<{ comment: string | null }[]>`
-      select obj_description(c.oid, 'pg_class') as comment
+      select pg_catalog.obj_description(c.oid, 'pg_class') as comment
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
       where n.nspname = 'pgstream' and c.relname = 'migrations'`,
   );

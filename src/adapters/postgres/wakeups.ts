@@ -71,7 +71,7 @@ const listenOnce = async (
     while (!signal.aborted) {
       heard = Promise.withResolvers<void>();
       nonce = crypto.randomUUID();
-      await ports.pinger.run((it) => it`select pg_notify(${pingChannel}, ${nonce})`);
+      await ports.pinger.run((it) => it`select pg_catalog.pg_notify(${pingChannel}, ${nonce})`);
       if (!(await deadline(heard.promise))) {
         if (!signal.aborted) ports.logger.warn({}, "the listening connection is deaf; connecting anew");
         return;

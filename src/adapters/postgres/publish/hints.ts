@@ -17,7 +17,7 @@ const payloadOf = (topics: ReadonlySet<string>): string => {
 
 /** Wakes whoever listens, by a statement of its own. */
 export const notify = async (sql: Sql, topics: ReadonlySet<string>): Promise<void> => {
-  await sql`select pg_notify(${channel}, ${payloadOf(topics)})`;
+  await sql`select pg_catalog.pg_notify(${channel}, ${payloadOf(topics)})`;
 };
 
 export const makeTicker = (client: PostgresClient): Ticker => ({

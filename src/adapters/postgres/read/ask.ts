@@ -36,7 +36,7 @@ interface AnswerColumns {
  * the planner can only go through them once, as they come.
  */
 const sayingWhere = <Row>(statement: Statement<Row>): Statement<Row & AnswerColumns> => sql`
-  select pg_is_in_recovery() as on_standby, answer.*
+  select pg_catalog.pg_is_in_recovery() as on_standby, answer.*
   from (select) one left join (select true as is_row, it.* from (${statement}) it) answer on true`;
 
 /** @param pooled whether another server may answer each time, unnoticed */

@@ -22,7 +22,7 @@ export interface EventColumns {
  */
 export const eventColumns = (weighing: Weighing, limits: PageLimits) => sql`
   page.id,
-  concat_ws(chr(30), page.topic_id, page.created_at, coalesce(page.key, ''), coalesce(page.type, ''),
+  pg_catalog.concat_ws(pg_catalog.chr(30), page.topic_id, page.created_at, coalesce(page.key, ''), coalesce(page.type, ''),
     case when page.headers is null then null when ${weighing.fits(limits)} then page.headers end) as about,
   case when ${weighing.fits(limits)} then page.data end as data`;
 

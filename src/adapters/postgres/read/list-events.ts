@@ -29,7 +29,7 @@ export async function* listEvents(
     const rows = await client.run(
       (sql) => sql<IdColumns[]>`
         select id, xid::text as xid,
-          coalesce(created_at < now() - ${receiptsAgeMs}::float8 * interval '1 ms', false) as is_old
+          coalesce(created_at < pg_catalog.now() - ${receiptsAgeMs}::float8 * interval '1 ms', false) as is_old
         from pgstream.events
         where id > ${after} and topic_id = any(${topicList(topicIds)}::text::integer[])
         order by events.id limit ${pageMax}`,
@@ -50,7 +50,7 @@ export const accountedIds = async (
 ): Promise<ReadonlySet<bigint>> => {
   const rows = await client.run(
     (sql) => sql<{ id: bigint }[]>`
-      select u.id from unnest(${`{${ids.join(",")}}`}::text::bigint[]) u(id)
+      select u.id from pg_catalog.unnest(${`{${ids.join(",")}}`}::text::bigint[]) u(id)
       where u.id < ${epoch.firstId}
         or exists (select from pgstream.events e where e.id = u.id)
         or exists (
@@ -70,7 +70,7 @@ export const listTopics = async (client: PostgresClient): Promise<readonly { id:
 export const oldestSegmentAgeMs = async (client: PostgresClient): Promise<number | null> => {
   const [row] = await client.run(
     (sql) => sql<{ age: number | null }[]>`
-      select extract(epoch from now() - min(opened_at))::float8 * 1000 as age
+      select extract(epoch from pg_catalog.now() - pg_catalog.min(opened_at))::float8 * 1000::float8 as age
       from pgstream.segments where opened_at is not null and emptied_at is null`,
   );
   return row?.age ?? null;

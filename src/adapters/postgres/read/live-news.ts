@@ -29,12 +29,12 @@ export const selectNews = ({
 }: LiveNewsParts): Statement<LiveNewsColumns> => sql`
   select ${identify ? epochColumns : knownEpochColumns}, ${newsColumns(topicsSince, sql`(${newestXid})`)},
     (select (last_value >> 32)::integer from pgstream.event_ids) as last_segment,
-    concat(pg_backend_pid(), ' ', pg_postmaster_start_time()) as session
+    pg_catalog.concat(pg_catalog.pg_backend_pid(), ' ', pg_catalog.pg_postmaster_start_time()) as session
   from ${newestEpoch}`;
 
 /** The row as text. No value holds what joins them, and as JSON it would take a third of the whole read. */
 export const newsAsText = (news: Fragment) => sql`
-  select concat_ws(chr(30), n.standby, n.number, n.id, n.first_id, n.snapshot, coalesce(n.running, false), n.current,
+  select pg_catalog.concat_ws(pg_catalog.chr(30), n.standby, n.number, n.id, n.first_id, n.snapshot, coalesce(n.running, false), n.current,
     coalesce(n.newest_xid, ''), n.purge, coalesce(n.topics, ''), n.last_segment, n.session) from (${news}) n`;
 
 export const parseNews = (text: string): LiveNewsColumns => {

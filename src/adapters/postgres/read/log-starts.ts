@@ -16,7 +16,7 @@ interface FloorColumns {
 
 const selectFloor = ({ number }: Epoch): Statement<FloorColumns> => sql`
   select p.floor::text as snapshot, p.last_id, coalesce(newest.id, 0) as purge
-  from (select max(id) as id from pgstream.purges) newest
+  from (select pg_catalog.max(id) as id from pgstream.purges) newest
   left join lateral (
     select * from pgstream.purges p
     where p.epoch = ${number} and p.segment is not null order by p.id desc limit 1

@@ -29,7 +29,7 @@ export const onTopics = (many: Wanted, list: unknown) => {
   return many === "few"
     ? sql`and topic_id = any((select ${numbers})::integer[])`
     : // IS TRUE keeps it from becoming a join.
-      sql`and (topic_id in (select unnest(${numbers}))) is true`;
+      sql`and (topic_id in (select pg_catalog.unnest(${numbers}))) is true`;
 };
 
 const wanted = (topicIds: readonly number[] | null) => onTopics(howMany(topicIds), listOf(topicIds));
@@ -51,7 +51,7 @@ const mainByXid = ({ since, until, after, mainBound, top, topicIds }: PageReques
   select ${columns} from pgstream.events
   where id > ${greatest(after, mainBound)} ${upTo(top)}
     and xid >= ${String(since.xmax)}::text::xid8 and xid < ${String(until.xmax)}::text::xid8
-    and pg_visible_in_snapshot(xid, ${formatSnapshot(until)}::text::pg_snapshot) ${wanted(topicIds)}`;
+    and pg_catalog.pg_visible_in_snapshot(xid, ${formatSnapshot(until)}::text::pg_snapshot) ${wanted(topicIds)}`;
 
 const windowByXid = (request: PageRequest) =>
   request.late.length === 0 ? mainByXid(request) : sql`${lateByXid(request)} union all ${mainByXid(request)}`;
@@ -73,9 +73,9 @@ export const selectWindowEnd = (request: PageRequest): Statement<WindowEnd> => {
   const late =
     request.late.length === 0
       ? sql`select null::bigint as id, 0 as events`
-      : sql`select max(w.id) as id, count(*)::integer as events from (${lateByXid(request)} offset 0) w`;
+      : sql`select pg_catalog.max(w.id) as id, pg_catalog.count(*)::integer as events from (${lateByXid(request)} offset 0) w`;
   return sql`
-  select late.id as late, late.events as "lateEvents", (select max(w.id) from (${mainByXid(request)} offset 0) w) as main
+  select late.id as late, late.events as "lateEvents", (select pg_catalog.max(w.id) from (${mainByXid(request)} offset 0) w) as main
   from (${late}) late`;
 };
 
@@ -83,8 +83,8 @@ export const selectWindowEnd = (request: PageRequest): Statement<WindowEnd> => {
 const windowById = (request: PageRequest, after: bigint, end: bigint | null) => sql`
   select ${columns} from pgstream.events
   where id > ${after} and id <= ${end ?? after}
-    and pg_visible_in_snapshot(xid, ${formatSnapshot(request.until)}::text::pg_snapshot)
-    and not pg_visible_in_snapshot(xid, ${formatSnapshot(request.since)}::text::pg_snapshot)
+    and pg_catalog.pg_visible_in_snapshot(xid, ${formatSnapshot(request.until)}::text::pg_snapshot)
+    and not pg_catalog.pg_visible_in_snapshot(xid, ${formatSnapshot(request.since)}::text::pg_snapshot)
     ${wanted(request.topicIds)}`;
 
 /** So many ids are walked through, whatever lies there. */
@@ -132,6 +132,6 @@ export const selectNextPage = (request: PageRequest, end: WindowEnd, weighing: W
 
 /** As many ids as are walked through in any case; not a stride, for ids have holes of a whole segment. */
 export const selectStepEnd = (after: bigint, last: bigint): Statement<{ id: bigint | null }> => sql`
-  select max(step.id) as id from (
+  select pg_catalog.max(step.id) as id from (
     select id from pgstream.events where id > ${after} and id <= ${last} order by events.id limit ${walkMax}
   ) step`;

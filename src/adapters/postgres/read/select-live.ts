@@ -73,8 +73,8 @@ const selectLive = (
   const latePart = sql`
     select ${columns} from pgstream.events
     where ${between(late, last)} and xid = any(array(
-      select x from pg_snapshot_xip(${sinceWhole}::text::pg_snapshot) x
-      where pg_visible_in_snapshot(x, pg_current_snapshot()))) ${wanted}`;
+      select x from pg_catalog.pg_snapshot_xip(${sinceWhole}::text::pg_snapshot) x
+      where pg_catalog.pg_visible_in_snapshot(x, pg_catalog.pg_current_snapshot()))) ${wanted}`;
   const both = request.since.xip.length === 0 ? mainPart : sql`${latePart} union all ${mainPart}`;
   return sql`
     select null as id, (${newsAsText(selectLiveNews(request, segments))}) as about, null as data

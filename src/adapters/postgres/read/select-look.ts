@@ -81,13 +81,13 @@ const greatestXid = raw(`'${2n ** 64n - 1n}'::xid8`);
  */
 const topicsUpTo = (since: unknown) => sql`
       case ${since}::text when ${none} then ${greatestXid}
-      else pg_snapshot_xmax(pg_current_snapshot()) end`;
+      else pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) end`;
 
 export const newsColumns = (topicsSince: SnapshotValues, newest: Fragment) => sql`
-    pg_current_snapshot()::text as current,
+    pg_catalog.pg_current_snapshot()::text as current,
     ${newest} as newest_xid,
     coalesce((select p.id from pgstream.purges p order by p.id desc limit 1), 0)::text as purge,
-    (select json_agg(json_build_object('id', t.id, 'name', t.name, 'xid', t.xid::text))::text from (
+    (select pg_catalog.json_agg(pg_catalog.json_build_object('id', t.id, 'name', t.name, 'xid', t.xid::text))::text from (
       select id, name, xid from pgstream.topics where xid >= ${topicsSince.xmax}::text::xid8 and xid < ${topicsUpTo(topicsSince.xmax)}
       ${topicsSince.whole === null ? empty : lateTopics(topicsSince.whole)}
     ) t) as topics`;
@@ -96,8 +96,8 @@ export const newsColumns = (topicsSince: SnapshotValues, newest: Fragment) => sq
 const lateTopics = (topicsSince: unknown) => sql`
       union all
       select id, name, xid from pgstream.topics where xid = any(array(
-        select x from pg_snapshot_xip(${topicsSince}::text::pg_snapshot) x
-        where pg_visible_in_snapshot(x, pg_current_snapshot())))`;
+        select x from pg_catalog.pg_snapshot_xip(${topicsSince}::text::pg_snapshot) x
+        where pg_catalog.pg_visible_in_snapshot(x, pg_catalog.pg_current_snapshot())))`;
 
 export const newestEpoch = sql`(select * from pgstream.epochs order by number desc limit 1) e`;
 
@@ -126,17 +126,17 @@ export const selectLook = (request: LookRequest): Statement<LookColumns> => {
         where epoch = ${epoch.number} and xid >= ${String(since.xmax)}::text::xid8
         order by xid offset 0
       ) t
-      where pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
+      where pg_catalog.pg_snapshot_xmax(t.snapshot) >= ${String(since.xmax)}::text::xid8
         and not exists (
-          select from pg_snapshot_xip(t.snapshot) x
-          where pg_visible_in_snapshot(x, ${formatSnapshot(since)}::text::pg_snapshot))
+          select from pg_catalog.pg_snapshot_xip(t.snapshot) x
+          where pg_catalog.pg_visible_in_snapshot(x, ${formatSnapshot(since)}::text::pg_snapshot))
         -- Not by xmax alone: a tick's snapshot is as PostgreSQL took it, and its last transactions may all be running.
         and (
-          pg_snapshot_xmax(t.snapshot)::text::bigint - ${since.xmax} > (
-            select count(*) from pg_snapshot_xip(t.snapshot) x where x >= ${String(since.xmax)}::text::xid8)
+          pg_catalog.pg_snapshot_xmax(t.snapshot)::text::bigint - ${since.xmax} > (
+            select pg_catalog.count(*) from pg_catalog.pg_snapshot_xip(t.snapshot) x where x >= ${String(since.xmax)}::text::xid8)
           or exists (
-            select from pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
-            where pg_visible_in_snapshot(x, t.snapshot)))
+            select from pg_catalog.pg_snapshot_xip(${formatSnapshot(since)}::text::pg_snapshot) x
+            where pg_catalog.pg_visible_in_snapshot(x, t.snapshot)))
       order by t.xid limit ${ticksAhead}
     ) ahead
     order by ahead.xid desc limit 1

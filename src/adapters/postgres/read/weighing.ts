@@ -28,17 +28,17 @@ const shareOf = ({ eventsMax, bytesMax }: PageLimits): number => Math.floor(byte
 /** Only what is compressed has to be unpacked to be weighed. */
 const weight = (name: "data" | "headers") => {
   const column = raw(`page.${name}`);
-  return sql`case when pg_column_compression(${column}) is null then coalesce(pg_column_size(${column}), 0)
-    else octet_length(${column}::text) end`;
+  return sql`case when pg_catalog.pg_column_compression(${column}) is null then coalesce(pg_catalog.pg_column_size(${column}), 0)
+    else pg_catalog.octet_length(${column}::text) end`;
 };
 
 const weighed = ({ bytesMax }: PageLimits) => sql`
-  coalesce(sum(${weight("data")} + ${weight("headers")})
+  coalesce(pg_catalog.sum(${weight("data")} + ${weight("headers")})
     over (order by page.id rows between unbounded preceding and 1 preceding), 0) < ${bytesMax}`;
 
 const small = (limits: PageLimits) => sql`
-  pg_column_size(page.data) + coalesce(pg_column_size(page.headers), 0) <= ${shareOf(limits)}
-  and pg_column_compression(page.data) is null and pg_column_compression(page.headers) is null`;
+  pg_catalog.pg_column_size(page.data) + coalesce(pg_catalog.pg_column_size(page.headers), 0) <= ${shareOf(limits)}
+  and pg_catalog.pg_column_compression(page.data) is null and pg_catalog.pg_column_compression(page.headers) is null`;
 
 const sizeOf = ({ data, headers }: EventRow): number =>
   Buffer.byteLength(data) + (headers === null ? 0 : Buffer.byteLength(headers));

@@ -241,6 +241,17 @@ describeOnPostgres([15, 18], "the migrator", (version) => {
     });
   });
 
+  test("a restore without comments is up to date again for everybody once the migrator has run", async () => {
+    await withDatabase(async ({ url }) => {
+      await migrateAs(url);
+      await using sql = connect(url);
+      await sql`comment on table pgstream.migrations is null`;
+      await migrateAs(url);
+      await using client = openMigratorClient(url);
+      expect(await readSchemaVersion(client)).toBe(migrations.length);
+    });
+  });
+
   test("a new function is nobody's from the moment it exists", async () => {
     await withDatabase(async ({ url }) => {
       const text = "create function pgstream.f() returns integer language sql as 'select 1'";

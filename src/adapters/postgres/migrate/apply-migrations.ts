@@ -6,7 +6,7 @@ import { planMigrations, type AppliedMigration, type Migration } from "../../../
 import type { Logger } from "../../../core/ports.ts";
 import type { PostgresClient } from "../client.ts";
 import { quoteName, quoteText } from "../quote.ts";
-import { formatSchemaVersion } from "../schema-version.ts";
+import { formatSchemaVersion, readSchemaVersion } from "../schema-version.ts";
 import { commentOn, orAskAdministrator, runAsOne } from "./migrator-message.ts";
 
 // A migration may have to rewrite what is there; a connection that went silent is given up in the end.
@@ -89,6 +89,19 @@ const apply = async (
   }
 };
 
+/** Everybody else goes by the comment, which a restore may have left out. */
+const mendSchemaVersion = async (client: PostgresClient, version: number): Promise<void> => {
+  if ((await readSchemaVersion(client)) === version) return;
+  // A newer migrator may have been faster.
+  const statement = `
+    do $$ begin
+      if (select max(number) from pgstream.migrations) = ${version} then
+        ${commentOn("table pgstream.migrations", formatSchemaVersion(version))};
+      end if;
+    end $$`;
+  await runAsOne(client, [statement], { deadlineMs: bootstrapTimeoutMs });
+};
+
 export interface ApplyOptions {
   readonly logger: Logger;
   /** Aborts: the migration in hand is finished, no other begun. */
@@ -108,7 +121,11 @@ export const applyMigrations = async (
   await bootstrap(client);
   for (let applied = 0; ;) {
     const [next] = planMigrations(migrations, await readApplied(client));
-    if (next === undefined || signal.aborted) return applied;
+    if (signal.aborted) return applied;
+    if (next === undefined) {
+      await mendSchemaVersion(client, migrations.length);
+      return applied;
+    }
     if (await apply(client, next)) {
       applied += 1;
       logger.info({ file: next.file }, "migration applied");

@@ -39,6 +39,17 @@ export const serverTimeout = (deadlineMs: number): string => `${2 * deadlineMs}m
 
 const isUrl = (it: unknown): it is string => typeof it === "string" && /^postgres(?:ql)?:\/\/./.test(it);
 
+const refuseStrayPercent = (url: string): void => {
+  try {
+    decodeURIComponent(url);
+  } catch {
+    throw new PgstreamError(
+      "invalid_config",
+      'database is a URL with a "%" that encodes nothing: write %25 for the character itself',
+    );
+  }
+};
+
 /** Typed, and yet looked at: an environment variable that is not set is what is given most often by mistake. */
 const isTarget = (it: unknown): it is PostgresTarget => {
   if (typeof it !== "object" || it === null) return false;
@@ -51,7 +62,10 @@ const isTarget = (it: unknown): it is PostgresTarget => {
  * @throws PgstreamError `invalid_config`
  */
 const targetOf = (database: unknown): PostgresTarget => {
-  if (isTarget(database)) return database;
+  if (isTarget(database)) {
+    refuseStrayPercent(database.url);
+    return database;
+  }
   if (!isUrl(database)) {
     const given = database === undefined || database === null ? String(database) : "no URL";
     throw new PgstreamError(
@@ -59,6 +73,7 @@ const targetOf = (database: unknown): PostgresTarget => {
       `database is ${given}: give a URL such as postgres://me:secret@host:5432/app, or { url, tls, ca }`,
     );
   }
+  refuseStrayPercent(database);
   if (/[?&]ssl/.test(database)) {
     throw new PgstreamError(
       "invalid_config",

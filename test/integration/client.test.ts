@@ -118,6 +118,30 @@ describe("a statement", () => {
   });
 });
 
+test("names in the URL are taken as they are called: database, user and password", async () => {
+  const name = `${database.name} café/50%?`;
+  const login = `${name} "o'me"@:`;
+  const password = "p'w%:@/ \\?#&";
+  const { sql } = hands;
+  await sql`create database ${sql(name)} template template0`;
+  await sql.unsafe(`create role "${login.replaceAll('"', '""')}" login password E'p\\'w%:@/ \\\\?#&'`);
+  const { host } = new URL(database.url);
+  const user = `${encodeURIComponent(login)}:${encodeURIComponent(password)}`;
+  try {
+    for (const hosts of [host, `${host},${host}`]) {
+      const url = `postgres://${user}@${hosts}/${encodeURIComponent(name)}?target_session_attrs=primary`;
+      await using client = open("names", 10_000, url);
+      const rows = await client.run(
+        (it) => it`select current_database()::text as database, session_user::text as login`,
+      );
+      expect([...rows]).toEqual([{ database: name, login }]);
+    }
+  } finally {
+    await sql`drop database ${sql(name)} with (force)`;
+    await sql`drop role ${sql(login)}`;
+  }
+});
+
 describe("ending", () => {
   test("lets a statement that is on its way finish, and takes no more", async () => {
     const client = open("ending");

@@ -25,6 +25,17 @@ describe("a database that is no address, or asks for TLS in a way that is not ob
   });
 });
 
+test("a database whose URL has a stray % is refused at once, and its password not told", () => {
+  for (const url of ["postgres://me:hunter%2@db/app", "postgres://db/caf%E9"]) {
+    for (const it of [url, { url, tls: "off", ca: null } as const]) {
+      const open = () => openPublisher({ database: it });
+      expect(open).toThrow(refusal);
+      expect(open).toThrow("write %25");
+      expect(open).not.toThrow("hunter");
+    }
+  }
+});
+
 describe("a database that is not given, as when an environment variable is not set, is refused at once", () => {
   test.each([undefined, null, 5432, {}, { url: undefined, tls: "off", ca: null }, { url: "db", tls: "off" }])(
     "%p",

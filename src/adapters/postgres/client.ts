@@ -74,11 +74,19 @@ const moments = () => ({
   parse: makeMomentReader(),
 });
 
+/** As it is called: the driver takes it as the URL has it. Null where the URL names none. */
+const databaseOf = (url: string): string | null => {
+  const path = /^[^:]+:\/\/[^/?#]*\/(?<path>[^?#]+)/.exec(url)?.groups?.["path"];
+  return path === undefined ? null : decodeURIComponent(path);
+};
+
 /** The driver's options, every one of them spelled out. Also for the listening connection. */
 export const driverOptions = (target: PostgresTarget, options: ClientOptions) => {
   const ownConnection = options.ownConnection ?? true;
   const trusted = target.ca === null ? {} : { ca: target.ca };
+  const database = databaseOf(target.url);
   return {
+    ...(database === null ? {} : { database }),
     max: 1,
     ssl: target.tls === "off" ? false : { rejectUnauthorized: target.tls === "verify", ...trusted },
     connect_timeout: connectTimeoutSeconds,

@@ -23,6 +23,8 @@ describe("a database URL", () => {
     "postgres://u:p@ss@localhost/db",
     "postgres://u:p#ss@localhost/db",
     "postgres://u:p%ss@localhost/db",
+    "postgres://localhost/50%",
+    "postgres://localhost/caf%E9",
     "postgres://localhost:port/db",
     "postgres://localhost:99999/db",
     "postgres://localhost/db/more",

@@ -9,6 +9,7 @@ import { readSchemaVersion } from "../../src/adapters/postgres/schema-version.ts
 import { hasCode, isRetryable, messageOf } from "../../src/core/errors.ts";
 import type { Migration } from "../../src/core/migration-plan.ts";
 import {
+  asUser,
   caught,
   connect,
   createOwnedDatabase,
@@ -309,6 +310,52 @@ describeOnPostgres([15, 18], "the migrator", (version) => {
       const [row] = await sql`
         select create_topics, event_bytes_max, idempotency_window::text as idempotency_window from pgstream.settings`;
       expect(row).toEqual({ create_topics: false, event_bytes_max: 10, idempotency_window: "25:01:01.001" });
+    });
+  });
+
+  test("what somebody else put there first is refused, also to a superuser, unless the login was given his rights", async () => {
+    await withDatabase(async ({ name, url, adminUrl }) => {
+      await using admin = connect(adminUrl);
+      await using owner = connect(url);
+      await owner.unsafe(
+        `create role squatter login password 'secret'; grant create on database ${name} to squatter`,
+      );
+      await using squatter = connect(asUser(url, "squatter", "secret"));
+      const squat = `
+        create table pgstream.migrations (
+          number integer primary key, file text, checksum text, applied_at timestamptz default now(), applied_by name default session_user);
+        create function pgstream.seize() returns trigger language plpgsql as $$
+          begin execute format('grant %I to squatter', current_user); return new; end $$;
+        create trigger seize before insert on pgstream.migrations for each row execute function pgstream.seize();
+        grant all on pgstream.migrations to public; grant all on schema pgstream to public`;
+      const refused = async (object: string): Promise<void> => {
+        for (const it of [url, adminUrl]) {
+          const error = await caught(migrateAs(it));
+          expect(hasCode(error, "permission_denied")).toBeTrue();
+          expect(messageOf(error)).toStartWith(`${object} belongs to squatter`);
+        }
+      };
+      try {
+        await squatter.unsafe(`create schema pgstream; ${squat}`);
+        await refused("schema pgstream");
+        await admin`alter schema pgstream owner to current_user`;
+        await refused("table pgstream.migrations");
+        await admin`drop schema pgstream cascade`;
+        await squatter`create schema pgstream`;
+        await admin`grant squatter to postgres`;
+        await migrateAs(adminUrl);
+      } finally {
+        await admin.unsafe("drop owned by squatter cascade; drop role squatter");
+      }
+    });
+  });
+
+  test("a superuser may migrate what the database's owner has migrated before", async () => {
+    await withDatabase(async ({ url, adminUrl }) => {
+      await migrateAs(url);
+      const { logger, lines } = recordingLogger();
+      await migrateAs(adminUrl, { logger });
+      expect(lines).toEqual([]);
     });
   });
 

@@ -7,6 +7,7 @@ import type { Logger } from "../../../core/ports.ts";
 import type { PostgresClient } from "../client.ts";
 import { quoteName, quoteText } from "../quote.ts";
 import { formatSchemaVersion, readSchemaVersion } from "../schema-version.ts";
+import { refuseStrangers } from "./check-owner.ts";
 import { commentOn, orAskAdministrator, runAsOne } from "./migrator-message.ts";
 
 // A migration may have to rewrite what is there; a connection that went silent is given up in the end.
@@ -119,6 +120,8 @@ export const applyMigrations = async (
   { logger, signal }: ApplyOptions,
 ): Promise<number> => {
   await bootstrap(client);
+  // Afterwards: what was missing a moment ago may have been made by somebody else.
+  await refuseStrangers(client);
   for (let applied = 0; ;) {
     const [next] = planMigrations(migrations, await readApplied(client));
     if (signal.aborted) return applied;

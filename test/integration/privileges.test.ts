@@ -15,6 +15,7 @@ import {
   createOwnedDatabase,
   migrateAs,
   type OwnedDatabase,
+  recordingLogger,
 } from "../support/migrator.ts";
 import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";
 
@@ -221,6 +222,63 @@ describeOnPostgres([15, 18], "privileges", (version) => {
     expect([...held]).toEqual([]);
     await using producer = as("producer");
     expect(await attempt(producer, "select from pgstream.events_2")).toBe("42501");
+  });
+
+  test("so is one on a column, one that may be passed on, and what was passed on", async () => {
+    await using owner = connect(database.url);
+    await using admin = connect(database.adminUrl);
+    const privileges = async () => [
+      ...(await owner`
+        select (select json_agg(nspacl::text) from pg_namespace where nspname = 'pgstream') as schema,
+          (select json_agg(relacl::text order by oid) from pg_class where relnamespace = 'pgstream'::regnamespace) as relations,
+          (select json_agg(proacl::text order by oid) from pg_proc where pronamespace = 'pgstream'::regnamespace) as routines,
+          (select json_agg(attacl::text) from pg_attribute
+           where attrelid = 'pgstream.events'::regclass and attacl <> '{}') as columns`),
+    ];
+    const before = await privileges();
+    await owner.unsafe(`
+      grant select (data), update (data) on pgstream.events to pgstream_producer;
+      grant select (data) on pgstream.events to pgstream_consumer with grant option;
+      grant select on pgstream.events to pgstream_consumer with grant option;
+      grant execute on function pgstream.tick() to pgstream_producer with grant option`);
+    // Passed on: by one of the groups, and to one by a login of its own.
+    await admin.unsafe(`
+      set role pgstream_consumer;
+      grant select on pgstream.events to pgstream_purger, stranger;
+      grant select (data) on pgstream.events to public;
+      set role pgstream_producer;
+      grant execute on function pgstream.tick() to stranger;
+      reset role;
+      create role "a helper";
+      grant usage on schema pgstream to "a helper";
+      grant select on pgstream.topics to "a helper" with grant option;
+      set role "a helper";
+      grant select on pgstream.topics to pgstream_producer;
+      reset role`);
+    await migrateAs(database.url);
+    await admin.unsafe(`drop owned by "a helper"; drop role "a helper"`);
+    expect(await privileges()).toEqual(before);
+    const { logger, lines } = recordingLogger();
+    await migrateAs(database.url, { logger });
+    expect(lines).toEqual([]);
+    await using producer = as("producer");
+    expect(await attempt(producer, "select data from pgstream.events")).toBe("42501");
+    expect(await attempt(producer, "select from pgstream.topics")).toBe("42501");
+  });
+
+  test("and so is one in Turkish, which has another lower case for INSERT", async () => {
+    await using admin = connect(server.url());
+    await admin.unsafe(
+      "create database turkish template template0 encoding utf8 locale_provider icu icu_locale 'tr-TR' locale 'C'",
+    );
+    const url = server.url("turkish");
+    await migrateAs(url);
+    await using owner = connect(url);
+    await owner`grant insert on pgstream.events to pgstream_producer`;
+    await migrateAs(url);
+    const [row] =
+      await owner`select has_table_privilege('pgstream_producer', 'pgstream.events', 'insert') as granted`;
+    expect(row).toEqual({ granted: false });
   });
 
   test("every function looks names up in pg_catalog first and in pg_temp last", async () => {

@@ -1,8 +1,15 @@
 import { describe, expect, test } from "bun:test";
 
 import type { Access, Group } from "../../src/adapters/postgres/migrate/access.ts";
-import { planGrants, type SecuredObject } from "../../src/adapters/postgres/migrate/grant-plan.ts";
+import { type Held, planGrants, type SecuredObject } from "../../src/adapters/postgres/migrate/grant-plan.ts";
 import { hasCode } from "../../src/core/errors.ts";
+
+/** Of `role privilege`. */
+const holding = (...lines: readonly string[]): readonly Held[] =>
+  lines.map((line) => {
+    const [role = "", ...privilege] = line.split(" ");
+    return { role, privilege: privilege.join(" ") };
+  });
 
 const nobody: Access = { select: [], execute: [] };
 const access: Readonly<Record<Group, Access>> = {
@@ -27,11 +34,31 @@ describe("planning grants", () => {
   });
 
   test("takes back what the table does not say, from everybody too", () => {
-    const held = ["pgstream_consumer select", "pgstream_consumer delete", "public select"];
+    const held = holding("pgstream_consumer select", "pgstream_consumer delete", "public select");
     expect(planGrants([{ ...events, held }, publish], access)).toEqual([
-      `revoke delete on table pgstream.events from "pgstream_consumer"`,
-      `revoke select on table pgstream.events from public`,
+      `revoke delete on table pgstream.events from "pgstream_consumer" cascade`,
+      `revoke select on table pgstream.events from public cascade`,
       `grant execute on routine pgstream.publish(text) to "pgstream_producer"`,
+    ]);
+  });
+
+  test("takes back single columns and the right to pass on what was given", () => {
+    const held = holding(
+      "pgstream_consumer select",
+      "pgstream_consumer select (data)",
+      "pgstream_consumer grant option for select",
+    );
+    expect(
+      planGrants(
+        [
+          { ...events, held },
+          { ...publish, held: holding("pgstream_producer execute") },
+        ],
+        access,
+      ),
+    ).toEqual([
+      `revoke select (data) on table pgstream.events from "pgstream_consumer" cascade`,
+      `revoke grant option for select on table pgstream.events from "pgstream_consumer" cascade`,
     ]);
   });
 
@@ -40,12 +67,12 @@ describe("planning grants", () => {
       kind: "schema",
       name: "pgstream",
       identity: "pgstream",
-      held: ["pgstream_producer usage", "pgstream_consumer usage", "pgstream_purger usage"],
+      held: holding("pgstream_producer usage", "pgstream_consumer usage", "pgstream_purger usage"),
     };
     const objects = [
       schema,
-      { ...events, held: ["pgstream_consumer select"] },
-      { ...publish, held: ["pgstream_producer execute"] },
+      { ...events, held: holding("pgstream_consumer select") },
+      { ...publish, held: holding("pgstream_producer execute") },
     ];
     expect(planGrants(objects, access)).toEqual([]);
   });

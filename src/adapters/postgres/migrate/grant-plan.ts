@@ -5,14 +5,22 @@ import { PgstreamError } from "../../../core/errors.ts";
 import { quoteName } from "../quote.ts";
 import { type Access, type Group, groups } from "./access.ts";
 
+/** What a role has, or may do with what it has. */
+export interface Held {
+  /** "public" is everybody. */
+  readonly role: string;
+  /** As REVOKE wants it: `select`, of one column `select (data)`, of the right to pass it on `grant option for select`. */
+  readonly privilege: string;
+}
+
 /** Something in schema pgstream that privileges are given on, or the schema itself. */
 export interface SecuredObject {
   readonly kind: "schema" | "table" | "sequence" | "routine";
   readonly name: string;
   /** As GRANT wants it: qualified, quoted, a function with its arguments. */
   readonly identity: string;
-  /** What the groups and everybody (role "public") have, as `role verb`, in lower case. */
-  readonly held: readonly string[];
+  /** What the groups and everybody have, and the right to give of whoever else gave it. */
+  readonly held: readonly Held[];
 }
 
 const wantedVerb = ({ kind, name }: SecuredObject, { select, execute }: Access): string | null => {
@@ -48,11 +56,9 @@ const refuseUnknownNames = (
   }
 };
 
-const statement = (verb: "grant" | "revoke", held: string, { kind, identity }: SecuredObject): string => {
-  const [role = "", privilege = ""] = held.split(" ");
-  const name = role === "public" ? role : quoteName(role);
-  return `${verb} ${privilege} on ${kind} ${identity} ${verb === "grant" ? "to" : "from"} ${name}`;
-};
+const isSame = (a: Held, b: Held): boolean => a.role === b.role && a.privilege === b.privilege;
+
+const nameOf = ({ role }: Held): string => (role === "public" ? role : quoteName(role));
 
 /** Statements that make what the objects hold exactly what the table says. */
 export const planGrants = (
@@ -61,13 +67,19 @@ export const planGrants = (
 ): readonly string[] => {
   refuseUnknownNames(objects, access);
   return objects.flatMap((object) => {
-    const wanted = groups.flatMap((group) => {
-      const verb = wantedVerb(object, access[group]);
-      return verb === null ? [] : [`${group} ${verb}`];
+    const { kind, identity, held } = object;
+    const wanted = groups.flatMap((role): readonly Held[] => {
+      const privilege = wantedVerb(object, access[role]);
+      return privilege === null ? [] : [{ role, privilege }];
     });
+    const [extra, missing] = [
+      held.filter((it) => !wanted.some((other) => isSame(it, other))),
+      wanted.filter((it) => !held.some((other) => isSame(it, other))),
+    ];
     return [
-      ...object.held.filter((it) => !wanted.includes(it)).map((it) => statement("revoke", it, object)),
-      ...wanted.filter((it) => !object.held.includes(it)).map((it) => statement("grant", it, object)),
+      // With what was passed on: else it is an error.
+      ...extra.map((it) => `revoke ${it.privilege} on ${kind} ${identity} from ${nameOf(it)} cascade`),
+      ...missing.map((it) => `grant ${it.privilege} on ${kind} ${identity} to ${nameOf(it)}`),
     ];
   });
 };

@@ -56,6 +56,17 @@ describeOnPostgres([15, 18], "roles of the cluster", (version) => {
     return (await sql`select session_user::text as name`)[0]?.["name"];
   };
 
+  /** Runs what the migrator asked an administrator for. */
+  const doAsTold = async (admin: ReturnType<typeof connect>, error: unknown): Promise<void> => {
+    expect(error).toMatchObject({ code: "permission_denied" });
+    expect(messageOf(error)).not.toContain("SCRAM");
+    if (!hasCode(error, "permission_denied")) return;
+    for (const it of error.details["statements"] as readonly string[]) {
+      expect(messageOf(error)).toContain(it);
+      await admin.unsafe(it);
+    }
+  };
+
   test("groups have no login and no rights beyond their own", async () => {
     await withDatabase("createrole", async ({ url, adminUrl }) => {
       await migrateAs(url);
@@ -171,10 +182,41 @@ describeOnPostgres([15, 18], "roles of the cluster", (version) => {
       // Since PostgreSQL 16 CREATEROLE reaches only roles that one has been given ADMIN on.
       if (version === 15) expect(error).toBeNull();
       else {
-        expect(hasCode(error, "permission_denied")).toBeTrue();
-        expect(messageOf(error)).toContain(`alter role "producer" login password '…'`);
-        expect(messageOf(error)).not.toContain("SCRAM");
+        await doAsTold(admin, error);
+        await migrateAs(url, { logins: loginsWith("ours") });
       }
+      expect(await whoAmI(url, "producer", loginsWith("ours")[0]?.password ?? "")).toBe("producer");
+    });
+  });
+
+  test("logins for a second owner's database are made, and keep being given passwords, once an administrator did as told", async () => {
+    await withDatabase("createrole", async (one) => {
+      await migrateAs(one.url);
+      await withDatabase("createrole", async ({ url, adminUrl }) => {
+        await using admin = connect(adminUrl);
+        const error = await caught(migrateAs(url, { logins: loginsWith("first") }));
+        if (version === 15) expect(error).toBeNull();
+        else await doAsTold(admin, error);
+        await migrateAs(url, { logins: loginsWith("second") });
+        await migrateAs(url, { logins: loginsWith("third") });
+        for (const { name, password } of loginsWith("third"))
+          expect(await whoAmI(url, name, password)).toBe(name);
+      });
+    });
+  });
+
+  test("whoever may not create roles is told how to do without", async () => {
+    await withDatabase("createrole", async (one) => {
+      await migrateAs(one.url);
+      await withDatabase("", async ({ url }) => {
+        const error = await caught(migrateAs(url, { logins: loginsWith("ours") }));
+        expect(hasCode(error, "permission_denied")).toBeTrue();
+        for (const it of ["producer", "consumer", "purger"])
+          expect(messageOf(error)).toContain(
+            `create role "${it}" login password '…' in role pgstream_${it};`,
+          );
+        expect(messageOf(error)).toEndWith("; and turn CREATE_LOGINS off");
+      });
     });
   });
 });

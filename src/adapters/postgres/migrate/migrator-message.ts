@@ -42,10 +42,12 @@ export const commentOn = (object: string, text: string): string =>
 /**
  * Does `work`; where the user lacks a right, says which statements an administrator can run instead.
  * @param statements without secrets
+ * @param afterwards what there is to do besides, e.g. with a setting
  */
 export const orAskAdministrator = async <T>(
   work: () => Promise<T>,
   statements: readonly string[],
+  afterwards = "",
 ): Promise<T> => {
   try {
     return await work();
@@ -54,7 +56,7 @@ export const orAskAdministrator = async <T>(
     throw new PgstreamError(
       "permission_denied",
       // The server's own words: what a right is missing for follows.
-      `the migrator's user may not do this (${messageOf(error.cause ?? error)}); let an administrator run: ${statements.map((it) => `${it};`).join(" ")}`,
+      `the migrator's user may not do this (${messageOf(error.cause ?? error)}); let an administrator run: ${statements.map((it) => `${it};`).join(" ")}${afterwards}`,
       { cause: error, details: { ...error.details, statements } },
     );
   }

@@ -31,24 +31,30 @@ const isMember = async (client: PostgresClient, { name, group }: Login): Promise
   return rows.length > 0;
 };
 
-/**
- * Runs DDL on roles.
- * @param shown the same without anything secret, for an administrator to run instead
- */
-const changeRole = async (client: PostgresClient, ddl: string, shown: readonly string[]): Promise<void> => {
-  await orAskAdministrator(async () => {
-    await client.run((sql) => sql.unsafe(ddl).simple());
-  }, shown);
+/** What an administrator is asked for where DDL on roles is refused; without anything secret. */
+interface Request {
+  readonly statements: readonly string[];
+  readonly afterwards?: string;
+}
+
+const changeRole = async (
+  client: PostgresClient,
+  ddl: string,
+  { statements, afterwards }: Request,
+): Promise<void> => {
+  await orAskAdministrator(
+    async () => {
+      await client.run((sql) => sql.unsafe(ddl).simple());
+    },
+    statements,
+    afterwards,
+  );
 };
 
 /** @returns false when the role was there already, made by somebody else meanwhile */
-const createRole = async (
-  client: PostgresClient,
-  ddl: string,
-  shown: readonly string[],
-): Promise<boolean> => {
+const createRole = async (client: PostgresClient, ddl: string, request: Request): Promise<boolean> => {
   try {
-    await changeRole(client, ddl, shown);
+    await changeRole(client, ddl, request);
     return true;
   } catch (error) {
     const state = error instanceof PgstreamError ? error.details["sqlstate"] : null;
@@ -80,20 +86,56 @@ export const provisionGroups = async (client: PostgresClient, logger: Logger): P
   // All of them in the message for the administrator, who should have to come only once.
   const all = missing.length === 0 ? [] : statementsFor(missing, await currentUser(client));
   for (const group of missing) {
-    if (await createRole(client, `create role ${group} nologin`, all)) {
+    if (await createRole(client, `create role ${group} nologin`, { statements: all })) {
       logger.info({ role: group }, "role created");
     }
   }
 };
 
-const provisionLogin = async (client: PostgresClient, login: Login, logger: Logger): Promise<void> => {
+const mayCreateRoles = async (client: PostgresClient): Promise<boolean> => {
+  const [row] = await client.run(
+    (sql) => sql<{ may: boolean }[]>`
+      select rolcreaterole or rolsuper as may from pg_roles where rolname = current_user`,
+  );
+  return row?.may === true;
+};
+
+const createLogin = ({ name, group }: Login, secret: string): string =>
+  // One statement: a login that exists without its group would look like somebody else's.
+  `create role ${quoteName(name)} login ${secret} in role ${group}`;
+
+const changeLogin = ({ name }: Login, secret: string): string =>
+  `alter role ${quoteName(name)} login ${secret}`;
+
+/**
+ * For all logins at once. From PostgreSQL 16 on, who may create roles needs ADMIN besides: of the group to put a login into it, of
+ * a login that somebody else made to change it.
+ */
+const requestFor = async (client: PostgresClient, logins: readonly Login[]): Promise<Request> => {
+  const user = quoteName(await currentUser(client));
+  const mayCreate = await mayCreateRoles(client);
+  const statements: string[] = [];
+  for (const login of logins) {
+    const exists = await roleExists(client, login.name);
+    if (mayCreate) {
+      statements.push(`grant ${exists ? quoteName(login.name) : login.group} to ${user} with admin option`);
+    } else {
+      statements.push((exists ? changeLogin : createLogin)(login, "password '…'"));
+    }
+  }
+  return mayCreate ? { statements } : { statements, afterwards: " and turn CREATE_LOGINS off" };
+};
+
+const provisionLogin = async (
+  client: PostgresClient,
+  login: Login,
+  request: Request,
+  logger: Logger,
+): Promise<void> => {
   const { name, group, password } = login;
-  const role = quoteName(name);
   const secret = `password ${quoteText(makeScramVerifier(password))}`;
   if (!(await roleExists(client, name))) {
-    // One statement: a login that exists without its group would look like somebody else's.
-    const ddl = (it: string) => `create role ${role} login ${it} in role ${group}`;
-    if (await createRole(client, ddl(secret), [ddl("password '…'")])) {
+    if (await createRole(client, createLogin(login, secret), request)) {
       logger.info({ role: name, group }, "login created");
       return;
     }
@@ -101,10 +143,10 @@ const provisionLogin = async (client: PostgresClient, login: Login, logger: Logg
   if (!(await isMember(client, login))) {
     throw new PgstreamError(
       "invalid_config",
-      `role ${name} exists and is no member of ${group}, so it may be somebody else's: run "grant ${group} to ${role}", or turn CREATE_LOGINS off`,
+      `role ${name} exists and is no member of ${group}, so it may be somebody else's: run "grant ${group} to ${quoteName(name)}", or turn CREATE_LOGINS off`,
     );
   }
-  await changeRole(client, `alter role ${role} login ${secret}`, [`alter role ${role} login password '…'`]);
+  await changeRole(client, changeLogin(login, secret), request);
 };
 
 /**
@@ -116,5 +158,6 @@ export const provisionLogins = async (
   logins: readonly Login[],
   logger: Logger,
 ): Promise<void> => {
-  for (const login of logins) await provisionLogin(client, login, logger);
+  const request = await requestFor(client, logins);
+  for (const login of logins) await provisionLogin(client, login, request, logger);
 };

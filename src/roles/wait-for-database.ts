@@ -17,10 +17,12 @@ const isLoginRefused = (error: unknown): boolean =>
   error instanceof PgstreamError && ["28P01", "28000"].includes(String(error.details["sqlstate"]));
 
 /** Null when waiting cannot help. */
-const obstacleOf = (error: unknown, group: Group): string | null => {
+const obstacleOf = (error: unknown): string | null => {
   if (isLoginRefused(error)) return "its login: the migrator has yet to make it, or its password is wrong";
   if (!(error instanceof PgstreamError) || !error.retryable) return null;
-  return error.code === "permission_denied" ? `its rights: grant ${group}` : `the database: ${error.code}`;
+  return error.code === "permission_denied"
+    ? `its rights: ${String(error.details["remedy"])}`
+    : `the database: ${error.code}`;
 };
 
 /** Whose connection it is: the login must have the rights of this role's group. */
@@ -50,7 +52,7 @@ export const waitForDatabase = async (
     return true;
   };
   const shouldRetry = (error: unknown): boolean => {
-    const obstacle = obstacleOf(error, group);
+    const obstacle = obstacleOf(error);
     if (obstacle === null) return false;
     onWait(`waits for ${obstacle}`);
     if (clock.now() - loggedAt >= logIntervalMs) {

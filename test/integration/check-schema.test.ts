@@ -9,10 +9,32 @@ import { access, type Group, groups } from "../../src/adapters/postgres/migrate/
 import { migrations } from "../../src/adapters/postgres/migrate/migrations.ts";
 import { messageOf } from "../../src/core/errors.ts";
 import { createLogDatabase, openTestClient } from "../support/log-database.ts";
-import { caught } from "../support/migrator.ts";
+import { caught, migrateAs } from "../support/migrator.ts";
 
 const check = async (client: PostgresClient, group: Group): Promise<unknown> =>
   await caught(checkSchema(client, migrations.length, group));
+
+test("a login that does not inherit its group's rights is told so, and what mends it", async () => {
+  await using database = await createLogDatabase();
+  await migrateAs(database.url);
+  await using client = openTestClient(database.url);
+  const login = `deaf ${database.name}`;
+  const run = async (text: string): Promise<void> => {
+    await client.run((sql) => sql.unsafe(text).simple());
+  };
+  await run(`create role "${login}" noinherit in role pgstream_purger; set role "${login}"`);
+  try {
+    const error = await check(client, "pgstream_purger");
+    expect(error).toMatchObject({ code: "permission_denied", retryable: true });
+    const [, statement = ""] = /: run "(.+)"$/.exec(messageOf(error)) ?? [];
+    expect(statement).toContain(login);
+    await run(`reset role; ${statement}; set role "${login}"`);
+    expect(await check(client, "pgstream_purger")).toBeNull();
+    expect(messageOf(await check(client, "pgstream_consumer"))).toContain("grant it pgstream_consumer");
+  } finally {
+    await run(`reset role; drop role "${login}"`);
+  }
+});
 
 test("a login is told to wait, and for what, until it has the rights of its own role's group", async () => {
   await using database = await createLogDatabase();

@@ -215,6 +215,22 @@ describe("the role migrator", () => {
     expect(more).toEqual([]);
   }, 20_000);
 
+  test("tells a database where nothing may be written from a standby", async () => {
+    const url = await freshDatabase("read_only");
+    await using admin = connect(server.url());
+    await admin`alter database read_only set default_transaction_read_only = on`;
+    const { role } = await startRole(url);
+    const error = await caught(role.done);
+    expect(hasCode(error, "database_error")).toBeTrue();
+    expect(messageOf(error)).toStartWith("default_transaction_read_only is on");
+    await using client = openMigratorClient(url);
+    const refused = await caught(client.run((sql) => sql`create table t ()`));
+    expect(messageOf(refused)).toContain("or default_transaction_read_only is on");
+    const { logger } = recordingLogger();
+    // Enough for whoever reads.
+    await checkServer(client, { unsafeDurability: false, logger });
+  });
+
   test("refuses a standby", async () => {
     await using standby = await startOwnServer();
     await standby.stop();

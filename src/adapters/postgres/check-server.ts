@@ -11,6 +11,7 @@ const serverVersionMin = 15;
 interface ServerFacts {
   readonly version: number;
   readonly standby: boolean;
+  readonly read_only: boolean;
   readonly fsync: string;
   readonly full_page_writes: string;
   readonly synchronous_commit: string;
@@ -20,7 +21,10 @@ interface ServerFacts {
 
 const durable = ["fsync", "full_page_writes", "synchronous_commit"] as const;
 
-const refuse = (facts: ServerFacts, unsafeDurability: boolean): void => {
+const refuse = (
+  facts: ServerFacts,
+  { unsafeDurability, writes = false }: Omit<CheckServerOptions, "logger">,
+): void => {
   if (facts.version < serverVersionMin * 10_000) {
     throw new PgstreamError(
       "database_error",
@@ -37,6 +41,12 @@ const refuse = (facts: ServerFacts, unsafeDurability: boolean): void => {
     throw new PgstreamError(
       "database_error",
       "the database's encoding is SQL_ASCII, which takes any bytes, and one event that is not UTF-8 would end every subscription: create the database with another encoding, e.g. \"create database … encoding 'UTF8' template template0\"",
+    );
+  }
+  if (facts.read_only && writes) {
+    throw new PgstreamError(
+      "database_error",
+      "default_transaction_read_only is on for the server, the database or the login, and this has to write: reset it where it is set",
     );
   }
   const off = durable.filter((name) => facts[name] === "off");
@@ -69,6 +79,7 @@ const readFacts = async (client: PostgresClient): Promise<ServerFacts> => {
     const [facts] = await client.run(
       (sql) => sql<ServerFacts[]>`
         select pg_catalog.current_setting('server_version_num')::integer as version, pg_catalog.pg_is_in_recovery() as standby,
+          pg_catalog.current_setting('transaction_read_only')::boolean as read_only,
           pg_catalog.current_setting('fsync') as fsync, pg_catalog.current_setting('full_page_writes') as full_page_writes,
           pg_catalog.current_setting('synchronous_commit') as synchronous_commit, pg_catalog.current_setting('autovacuum') as autovacuum,
           pg_catalog.current_setting('server_encoding') as encoding`,
@@ -85,20 +96,20 @@ const readFacts = async (client: PostgresClient): Promise<ServerFacts> => {
 
 export interface CheckServerOptions {
   readonly unsafeDurability: boolean;
+  /** Whether to refuse also where nothing may be written. Default false. */
+  readonly writes?: boolean;
   readonly logger: Logger;
 }
 
 /**
  * Refuses a server that would break promises; warns of what is merely unwise.
- * @throws PgstreamError `unsafe_durability`, `standby`, `database_error` for a server too old or an encoding that is none; none of them retryable
+ * @throws PgstreamError `unsafe_durability`, `standby`, `database_error` for a server too old, read-only, or with an encoding that is none; none
+ * of them retryable
  */
-export const checkServer = async (
-  client: PostgresClient,
-  { unsafeDurability, logger }: CheckServerOptions,
-): Promise<void> => {
+export const checkServer = async (client: PostgresClient, options: CheckServerOptions): Promise<void> => {
   const facts = await readFacts(client);
-  refuse(facts, unsafeDurability);
-  warn(facts, logger);
+  refuse(facts, options);
+  warn(facts, options.logger);
 };
 
 /** One thing that only a member of the group may do, besides the owner. */
@@ -108,6 +119,12 @@ const workOf: Readonly<Record<Group, readonly [what: string, name: string]>> = {
   pgstream_purger: ["purge", "prepare_segments"],
 };
 
+interface GrantColumns {
+  readonly granted: boolean;
+  /** What makes a member of the group have its rights who does not. */
+  readonly inherit: string | null;
+}
+
 /**
  * The migrator gives grants after the last migration, all at once: whoever looks in between has none yet. Whoever belongs to
  * another group only would start, and fail.
@@ -116,19 +133,28 @@ const checkGrants = async (client: PostgresClient, group: Group): Promise<void> 
   const [what, name] = workOf[group];
   // By number: by name it is an error where the schema may not be used.
   const [row] = await client.run(
-    (sql) => sql<{ granted: boolean }[]>`
+    (sql) => sql<GrantColumns[]>`
       select pg_catalog.has_schema_privilege(n.oid, 'usage') and (
           exists (select from pg_class c where c.relnamespace = n.oid and c.relname = ${name}::text
             and pg_catalog.has_table_privilege(c.oid, 'select'))
           or exists (select from pg_proc p where p.pronamespace = n.oid and p.proname = ${name}::text
-            and pg_catalog.has_function_privilege(p.oid, 'execute'))) as granted
+            and pg_catalog.has_function_privilege(p.oid, 'execute'))) as granted,
+        (select case when pg_catalog.current_setting('server_version_num')::integer < 160000
+            then pg_catalog.format('alter role %I inherit', current_user)
+            else pg_catalog.format('grant %I to %I with inherit true', r.rolname, current_user) end
+          from pg_roles r
+          where r.rolname = ${group}::text
+            and pg_catalog.pg_has_role(r.oid, 'member') and not pg_catalog.pg_has_role(r.oid, 'usage')) as inherit
       from pg_namespace n where n.nspname = 'pgstream'`,
   );
   if (row?.granted === true) return;
+  const inherit = row?.inherit ?? null;
   throw new PgstreamError(
     "permission_denied",
-    `this login has no right to ${what}: grant it ${group}, or run the migrator, which grants the group what it needs`,
-    { retryable: true, details: { group } },
+    inherit === null
+      ? `this login has no right to ${what}: grant it ${group}, or run the migrator, which grants the group what it needs`
+      : `this login is in ${group}, and does not inherit the right to ${what}: run "${inherit}"`,
+    { retryable: true, details: { group, remedy: inherit ?? `grant ${group}` } },
   );
 };
 

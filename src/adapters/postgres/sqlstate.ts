@@ -91,7 +91,9 @@ export const databaseErrorOf = (error: unknown): PgstreamError => {
     ? ": run the migrator (ROLES=migrator)"
     : code === "permission_denied"
       ? grantHint(error)
-      : "";
+      : state === "25006"
+        ? ": this server is a standby, or default_transaction_read_only is on for it, the database or the login"
+        : "";
   return new PgstreamError(code, `${messageOf(error)}${hint}`, {
     cause: error,
     retryable: retryable.test(state),

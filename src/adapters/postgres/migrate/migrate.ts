@@ -35,7 +35,7 @@ export interface MigrateOptions {
 export const migrateDatabase = async (client: PostgresClient, options: MigrateOptions): Promise<void> => {
   const { logger, logins, signal } = options;
   const steps: readonly (() => Promise<unknown>)[] = [
-    async () => await checkServer(client, options),
+    async () => await checkServer(client, { ...options, writes: true }),
     async () => await applyMigrations(client, options.migrations ?? embedded, { logger, signal }),
     async () => await provisionGroups(client, logger),
     async () => await provisionGrants(client, access, logger),

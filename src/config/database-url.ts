@@ -22,8 +22,14 @@ const tlsOf = new Map<string, TlsMode>([
   ["no-verify", "no-verify"],
 ]);
 
-// The driver would send these to the server as settings, and the server would refuse the connection.
-const unsupported = ["sslcert", "sslkey", "sslcrl", "channel_binding", "gssencmode"];
+// libpq's own. The driver would send these to the server as settings, and the server would refuse the connection; or, worse, obey.
+const unsupported = new Set(
+  `hostaddr port user password dbname service passfile require_auth load_balance_hosts keepalives keepalives_idle
+  keepalives_interval keepalives_count tcp_user_timeout sslcert sslkey sslcrl sslpassword sslsni sslcompression
+  sslnegotiation requiressl ssl_min_protocol_version ssl_max_protocol_version channel_binding gssencmode krbsrvname`.split(
+    /\s+/,
+  ),
+);
 
 const form =
   "is not a Postgres URL: write postgres://user:password@host:5432/database, special characters percent-encoded";
@@ -49,25 +55,44 @@ const readTls = (query: URLSearchParams): Parsed<Pick<DatabaseUrl, "tls" | "caFi
         "has an sslmode that may silently speak in the clear: use disable, verify-full (require means the same) or no-verify",
     };
   }
-  const refused = unsupported.find((name) => query.has(name));
-  if (refused !== undefined)
-    return { problem: `has the parameter ${refused}, which is not supported: remove it` };
   const caFile = query.get("sslrootcert");
   return { value: { tls, caFile: caFile === "system" ? null : caFile } };
 };
 
+const problemOf = (query: URLSearchParams): string | null => {
+  for (const name of query.keys()) {
+    if (unsupported.has(name)) return `has the parameter ${name}, which is not supported: remove it`;
+    // Which one of them holds?
+    if (query.getAll(name).length > 1) return `has the parameter ${name} twice: leave one`;
+  }
+  return null;
+};
+
+/** The folder of a socket may stand where the hosts do, or in a parameter, as there it need not be encoded. */
+const withSocket = (hosts: string, query: URLSearchParams): string | null => {
+  const folder = query.get("host");
+  query.delete("host");
+  if (folder === null) return hosts;
+  return hosts === "" && folder.startsWith("/") ? encodeURIComponent(folder) : null;
+};
+
 const parse = (text: string): Parsed<DatabaseUrl> => {
-  const { head, hosts, database, query } = shape.exec(text)?.groups ?? {};
-  if (head === undefined || hosts === undefined || database === undefined || !canDecode(text)) {
+  const { head, hosts: written, database, query } = shape.exec(text)?.groups ?? {};
+  if (head === undefined || written === undefined || database === undefined || !canDecode(text)) {
     return { problem: form };
   }
+  const parameters = new URLSearchParams(query ?? "");
+  const problem = problemOf(parameters);
+  if (problem !== null) return { problem };
+  const hosts = withSocket(written, parameters);
+  if (hosts === null)
+    return { problem: "has a parameter host beside a host, or that is no folder: leave one" };
   // Several hosts are the driver's extension: each must be well formed, and the first must make a URL.
   const list = hosts.split(",");
   if (!list.every((it) => hostAndPort.test(it)) || !URL.canParse(`${head}${list[0]}/`))
     return { problem: form };
   if (database === "") return { problem: "names no database: end it with /database" };
 
-  const parameters = new URLSearchParams(query ?? "");
   const tls = readTls(parameters);
   if ("problem" in tls) return tls;
   for (const name of ["ssl", "sslmode", "sslrootcert"]) parameters.delete(name);

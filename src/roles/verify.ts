@@ -58,15 +58,12 @@ const report = (result: Verified, patterns: readonly string[]): readonly string[
 const compareAll = async (config: Config, store: ConsumerStore): Promise<Verified> => {
   const { topics, subscription, receiptsAgeMs, wakeups } = config.consumer;
   const target = databaseFor(config.database.targets, "consumer");
-  await using client = openClient(target, {
-    name: "verify",
-    deadlineMs: statementTimeoutMs,
-    ownConnection: wakeups !== "poll",
-  });
+  const ownConnection = wakeups !== "poll";
+  await using client = openClient(target, { name: "verify", deadlineMs: statementTimeoutMs, ownConnection });
   // The cursor first: receipts that come in meanwhile are ahead of it, never behind.
   const stored = await store.cursor(subscription);
   const cursor = stored === null ? null : decodeCursor(stored);
-  const { newest } = await makeLog(client).epoch();
+  const { newest } = await makeLog(client, !ownConnection).epoch();
   if (cursor !== null && cursor.epoch !== newest.id) {
     throw new PgstreamError(
       "epoch_changed",

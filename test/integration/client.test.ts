@@ -1,7 +1,9 @@
 //! The one connection that is never trusted for longer than a deadline.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { createServer, type AddressInfo } from "node:net";
+import { connect, createServer, type AddressInfo, type Server } from "node:net";
+import { networkInterfaces } from "node:os";
+import { join } from "node:path";
 
 import { openClient, type PostgresClient } from "../../src/adapters/postgres/client.ts";
 import { targetOf } from "../support/log-database.ts";
@@ -9,6 +11,7 @@ import { createTestDatabase, type TestDatabase } from "../support/postgres.ts";
 import { type Hands, openHands } from "../support/sessions.ts";
 import { answerStarting } from "../support/starting-server.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
+import { makeTemporaryFolder } from "../support/temporary-folder.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 let database: TestDatabase;
@@ -140,6 +143,46 @@ test("names in the URL are taken as they are called: database, user and password
     await sql`drop database ${sql(name)} with (force)`;
     await sql`drop role ${sql(login)}`;
   }
+});
+
+const hasIpv6 = Object.values(networkInterfaces())
+  .flat()
+  .some((it) => it?.address === "::1");
+
+/** The server's port under another address. */
+const forwardFrom = async (at: { host: string; port: 0 } | { path: string }): Promise<Server> => {
+  const { hostname, port } = new URL(database.url);
+  const server = createServer((from) => {
+    const to = connect(Number(port), hostname);
+    from.pipe(to).pipe(from);
+    for (const it of [from, to]) it.on("error", () => it.destroy());
+  });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  server.listen(at, resolve);
+  await promise;
+  return server;
+};
+
+describe("an address that is no name", () => {
+  const asksThrough = async (host: string): Promise<void> => {
+    const url = database.url.replace(new URL(database.url).host, host);
+    await using client = open("address", 10_000, url);
+    expect(await pidOf(client)).toBeGreaterThan(0);
+  };
+
+  test.if(hasIpv6)("but an IPv6 one is found", async () => {
+    const server = await forwardFrom({ host: "::1", port: 0 });
+    const { port } = server.address() as AddressInfo;
+    await asksThrough(`[::1]:${port}`);
+    server.close();
+  });
+
+  test("but a folder with a socket is found", async () => {
+    await using folder = await makeTemporaryFolder("pgstream-socket-");
+    const server = await forwardFrom({ path: join(folder.path, ".s.PGSQL.5433") });
+    await asksThrough(`${encodeURIComponent(folder.path)}:5433`);
+    server.close();
+  });
 });
 
 describe("ending", () => {

@@ -7,6 +7,7 @@
 import postgres from "postgres";
 
 import { PgstreamError } from "../../core/errors.ts";
+import { addressOf } from "./address.ts";
 import { makeMomentReader } from "./moment.ts";
 import { connectionErrorOf, databaseErrorOf } from "./sqlstate.ts";
 
@@ -74,19 +75,12 @@ const moments = () => ({
   parse: makeMomentReader(),
 });
 
-/** As it is called: the driver takes it as the URL has it. Null where the URL names none. */
-const databaseOf = (url: string): string | null => {
-  const path = /^[^:]+:\/\/[^/?#]*\/(?<path>[^?#]+)/.exec(url)?.groups?.["path"];
-  return path === undefined ? null : decodeURIComponent(path);
-};
-
 /** The driver's options, every one of them spelled out. Also for the listening connection. */
 export const driverOptions = (target: PostgresTarget, options: ClientOptions) => {
   const ownConnection = options.ownConnection ?? true;
   const trusted = target.ca === null ? {} : { ca: target.ca };
-  const database = databaseOf(target.url);
   return {
-    ...(database === null ? {} : { database }),
+    ...addressOf(target.url),
     max: 1,
     ssl: target.tls === "off" ? false : { rejectUnauthorized: target.tls === "verify", ...trusted },
     connect_timeout: connectTimeoutSeconds,
@@ -160,5 +154,7 @@ export const openClient = (target: PostgresTarget, options: ClientOptions): Post
     await ending;
   };
   options.signal?.addEventListener("abort", () => void end(), { once: true });
+  // Whoever listens to a signal that has aborted hears nothing.
+  if (options.signal?.aborted === true) void end();
   return { run, renew, end, [Symbol.asyncDispose]: async () => await end() };
 };

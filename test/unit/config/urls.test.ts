@@ -9,7 +9,8 @@ describe("a database URL", () => {
     "postgresql://localhost/eventsdb",
     "postgres://u:p%40ss@[::1]:5432/db",
     "postgres://u@one:5432,two:5433/db?target_session_attrs=primary",
-    "postgres:///db?host=%2Fvar%2Frun%2Fpostgresql",
+    "postgres://u@%2Fvar%2Frun%2Fpostgresql/db",
+    "postgres://u@%2Fvar%2Frun%2Fpostgresql:5433/caf%C3%A9%20shop",
   ])("%s is taken as it is", (url) => {
     expect(databaseUrl.parse(url)).toEqual({ value: { url, tls: null, caFile: null } });
   });
@@ -29,6 +30,8 @@ describe("a database URL", () => {
     "postgres://localhost:99999/db",
     "postgres://localhost/db/more",
     "postgres://local host/db",
+    "postgres://localhost/db?host=/var/run/postgresql",
+    "postgres:///db?host=elsewhere",
   ])("%j is refused", (url) => {
     expect(databaseUrl.parse(url)).toHaveProperty("problem");
   });
@@ -61,9 +64,24 @@ describe("a database URL", () => {
     });
   });
 
-  test.each(["sslcert", "sslkey", "channel_binding"])("with %s is refused: the server would", (name) => {
-    expect(databaseUrl.parse(`postgres://h/db?${name}=require`)).toHaveProperty("problem");
+  test("may name the folder of a socket as a parameter", () => {
+    expect(databaseUrl.parse("postgres://u@/db?host=/var/run/postgresql&application_name=a")).toMatchObject({
+      value: { url: "postgres://u@%2Fvar%2Frun%2Fpostgresql/db?application_name=a" },
+    });
   });
+
+  test("with a parameter twice is refused: one of them might mean plain text", () => {
+    expect(databaseUrl.parse("postgres://h/db?sslmode=disable&sslmode=verify-full")).toEqual({
+      problem: "has the parameter sslmode twice: leave one",
+    });
+  });
+
+  test.each(["sslcert", "sslkey", "channel_binding", "keepalives", "user", "port"])(
+    "with %s is refused: the server would",
+    (name) => {
+      expect(databaseUrl.parse(`postgres://h/db?${name}=require`)).toHaveProperty("problem");
+    },
+  );
 
   test("never shows up in its own problem", () => {
     const parsed = databaseUrl.parse("postgres://u:hush@hush@h/db");

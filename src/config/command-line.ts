@@ -85,10 +85,11 @@ export const readCommandLine = (argv: readonly string[], { version, commands }: 
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { print: written.join("") };
-    throw invalidConfig(
-      `${messageOf(error).replace(/^error: /, "")}; pgstream --help lists what there is`,
-      error,
-    );
+    // Not what is given to a flag that is none: it may be a password.
+    const problem = messageOf(error)
+      .replace(/^error: /, "")
+      .replace(/'(--[\w-]+)=.*'/, "'$1'");
+    throw invalidConfig(`${problem}; pgstream --help lists what there is`, error);
   }
   const flags = Object.entries(program.opts<Record<string, string>>()).map(
     ([name, text]): [string, string] => [flagOf.get(name) ?? name, text],

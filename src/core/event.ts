@@ -5,7 +5,10 @@ import { parseTopicName } from "./topic.ts";
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
 
-/** An event as its publisher describes it. Null is as good as absent, so that an {@link Event} can be passed on as it is. */
+/**
+ * An event as its publisher describes it. Null is as good as absent, so that an {@link Event} can be passed on as it is; with
+ * `data: new RawJson(event.json)` its bytes are kept, numbers beyond 2^53 among them.
+ */
 export interface EventDraft {
   readonly topic: string;
   /** Anything `JSON.stringify` takes, or {@link RawJson} to keep the bytes as they are. */

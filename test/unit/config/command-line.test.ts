@@ -81,6 +81,9 @@ describe("the table of settings", () => {
     const passwords = table.filter(({ env }) => env.endsWith("_PASSWORD"));
     expect(passwords.length).toBeGreaterThan(0);
     for (const { flag, secret } of passwords) expect({ flag, secret }).toEqual({ flag: null, secret: true });
+    const told = refusal(() => readLine("--producer-password=hush='hush'"));
+    expect(told).toContain("unknown option '--producer-password'");
+    expect(told).not.toContain("hush");
   });
 });
 

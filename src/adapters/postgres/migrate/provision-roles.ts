@@ -87,7 +87,7 @@ export const provisionGroups = async (client: PostgresClient, logger: Logger): P
   const all = missing.length === 0 ? [] : statementsFor(missing, await currentUser(client));
   for (const group of missing) {
     if (await createRole(client, `create role ${group} nologin`, { statements: all })) {
-      logger.info({ role: group }, "role created");
+      logger.info({ group }, "group created");
     }
   }
 };
@@ -136,7 +136,7 @@ const provisionLogin = async (
   const secret = `password ${quoteText(makeScramVerifier(password))}`;
   if (!(await roleExists(client, name))) {
     if (await createRole(client, createLogin(login, secret), request)) {
-      logger.info({ role: name, group }, "login created");
+      logger.info({ login: name, group }, "login created");
       return;
     }
   }

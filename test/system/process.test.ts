@@ -114,7 +114,9 @@ test(
     });
     expect((await both.get("/health/ready")).status).toBe(503);
     // What it handled is not gone.
-    expect((await both.get("/courses")).status).toBe(503);
+    await waitFor(async () => (await both.get("/courses")).status === 503, {
+      what: "its paths to be closed",
+    });
     await both.stop("SIGTERM");
 
     await stage.query("delete from events where key = 'bad'");

@@ -195,8 +195,8 @@ begin
   insert into pgstream.segments (segment) values (number);
 end $$;
 
--- Segment 0 to begin with, 1 to roll to, 16 (id 2^36) for the epoch after this one.
-select pgstream.attach_segment(number) from unnest(array[0, 1, 16]) number;
+-- Segment 0 to begin with, 1 to roll to, 2^15 (id 2^47) for the epoch after this one.
+select pgstream.attach_segment(number) from unnest(array[0, 1, 32768]) number;
 update pgstream.segments set settled_at = now(), opened_at = case when segment = 0 then now() end;
 
 insert into pgstream.epochs (number, system_identifier, timeline, database_oid, events_oid, first_id, snapshot)

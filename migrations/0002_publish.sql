@@ -3,7 +3,8 @@
 -- Errors raised for the caller have SQLSTATEs of class PS; src/adapters/postgres/sqlstate.ts gives them their names.
 
 -- Opens a new epoch when the server is not the one of the newest row any more: a promoted standby, a restored dump, a
--- recreated database. Ids jump to a multiple of 2^36, so that what a lost primary may have handed out stays unused.
+-- recreated database. Ids jump to a multiple of 2^46, over 2^14 segments at least, so that what a lost primary handed out stays
+-- unused though this server has never heard of it: moving on once a minute, that one gets there in eleven days.
 create function pgstream.open_epoch() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -21,9 +22,12 @@ begin
     return; -- somebody else was faster
   end if;
   select last_value + is_called::integer into next_id from pgstream.event_ids;
-  -- A jump is not undone when its transaction rolls back; the segment is then still unopened, and right.
-  select min(segment) into target from pgstream.segments
-    where segment % 16 = 0 and segment >= next_id >> 32 and opened_at is null;
+  -- A jump is not undone when its transaction rolls back: then no other segment may be there than the one it reached, which is still
+  -- unopened, and right.
+  select s.segment into target from pgstream.segments s
+    where s.segment % 16384 = 0 and s.opened_at is null
+      and (s.segment >= (next_id >> 32) + 16384 or s.segment = next_id >> 32)
+    order by s.settled_at is null, s.segment = next_id >> 32, s.segment limit 1;
   if target is null then
     raise sqlstate 'PS008' using message = 'no segment is attached for a new epoch: run the purger or the migrator once';
   end if;

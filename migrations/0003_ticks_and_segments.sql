@@ -92,8 +92,8 @@ begin
   end loop;
 end $$;
 
--- Attaches what must be there in advance: the segment after the current one, and the next epoch's first. Answers
--- how many it attached. Never waits long for a lock: everybody who publishes would wait behind it.
+-- Attaches what must be there in advance: the segment after the current one, and the next epoch's first, 2^14 segments ahead
+-- however far the log rolls meanwhile. Answers how many it attached. Never waits long for a lock: everybody who publishes would wait behind it.
 --
 -- A backend that was looking up the partitions of events just while one was attached can go on without it, for as long as
 -- nothing changes about events: it then finds no partition for the ids of that segment, and a reader no events. (20 publishers,
@@ -119,7 +119,7 @@ begin
   end if;
   current := pgstream.current_segment();
   for number in
-    select distinct n from unnest(array[current, current + 1, (current / 16 + 1) * 16]) n
+    select distinct n from unnest(array[current, current + 1, (current / 16384 + 2) * 16384]) n
     except select segment from pgstream.segments order by 1
   loop
     perform pgstream.attach_segment(number);

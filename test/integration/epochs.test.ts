@@ -83,7 +83,7 @@ const crossed = async (
   return json;
 };
 
-const firstOfNextEpoch = 1n << 36n;
+const firstOfNextEpoch = 1n << 47n;
 
 describe("mistake 10: the database is not the one it was", () => {
   let server: PostgresServer;

@@ -24,7 +24,7 @@ describe("the log moves on to the next segment", () => {
     expect(await log.round({ ageMsMax: dayMs })).toMatchObject({ segmentsRolled: 0 });
     await log.pass("2 hours");
     expect(await log.round({ ageMsMax: dayMs })).toMatchObject({ segmentsRolled: 1, failures: [] });
-    expect(await attached(log.sql)).toEqual([0, 1, 2, 16]);
+    expect(await attached(log.sql)).toEqual([0, 1, 2, 32768]);
     expect(await log.publish("courses")).toEqual([second]);
     expect(await log.round({ ageMsMax: dayMs })).toMatchObject({ segmentsRolled: 0 });
   });

@@ -41,7 +41,7 @@ describe("removing empty segments", () => {
     await emptyFirstSegment(sql);
     await using client = openTestClient(database.url);
     expect(await removeEmptySegments(client, recordingLogger().logger)).toBe(1);
-    expect(await segmentTables(sql)).toEqual(["events_1", "events_16", "events_2"]);
+    expect(await segmentTables(sql)).toEqual(["events_1", "events_2", "events_32768"]);
     expect(await removeEmptySegments(client, recordingLogger().logger)).toBe(0);
     expect(await readAll(await readerFromStart(client))).toEqual([1n << 32n]);
     await sql.end();

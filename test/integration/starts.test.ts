@@ -225,7 +225,7 @@ describe("an id", () => {
       update pgstream.events set xid = (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 20)::text::xid8`;
     await becomeAnotherServer(session);
     const id = await publish(session);
-    expect(id).toBe(1n << 36n);
+    expect(id).toBe(1n << 47n);
     for (let n = 0; n < 40; n += 1) await takeXid(session);
     const next = await publish(session);
     for (const start of [0n, 1n, 3n, id]) {

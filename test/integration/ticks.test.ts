@@ -103,7 +103,7 @@ test("a tick does not see itself, and an event published behind it in its own tr
   for (const { xid, xmax } of await ticks()) expect(xid).toBeGreaterThanOrEqual(xmax);
 });
 
-const firstOfNextEpoch = 1n << 36n;
+const firstOfNextEpoch = 1n << 47n;
 
 const epochs = async (): Promise<number> =>
   (await b<{ count: number }[]>`select count(*)::integer as count from pgstream.epochs`)[0]?.count ?? 0;

@@ -104,7 +104,7 @@ test(
     const { code, output } = await verify(stage);
     expect(output).toContain("handled: 4\nmissing: 0\nextra: 0\nduplicate: 0\nstill to come: 0\n");
     expect(output).toContain(
-      `not compared: ids below ${2 ** 36}, of the time before this epoch of the log\n`,
+      `not compared: ids below ${2 ** 47}, of the time before this epoch of the log\n`,
     );
     expect(code).toBe(0);
   },

@@ -193,7 +193,7 @@ test("another epoch, or a server that is another, stops it loudly", async () => 
   const reader = readerFrom(database, await earliest(database));
   database.isRunning = false;
   expect(await outcomeOf(reader.next())).toBe("epoch_changed");
-  database.openEpoch(epochIds.second, 2n ** 36n);
+  database.openEpoch(epochIds.second, 2n ** 47n);
   expect(await outcomeOf(reader.next())).toBe("epoch_changed");
 });
 

@@ -182,7 +182,7 @@ describe("another epoch", () => {
     database.isRunning = false;
   };
   const openNext = ({ database }: ReturnType<typeof makeSubscription>): void => {
-    database.openEpoch(epochIds.second, 2n ** 36n);
+    database.openEpoch(epochIds.second, 2n ** 47n);
     database.publish("a");
   };
 
@@ -211,7 +211,7 @@ describe("another epoch", () => {
       openNext(it);
       const running = it.run();
       await settle(500);
-      expect(it.handled).toEqual([2n ** 36n]);
+      expect(it.handled).toEqual([2n ** 47n]);
       it.stop.abort();
       await running;
     },
@@ -242,7 +242,7 @@ describe("another epoch", () => {
     expect(it.retries[0]).toMatchObject({ code: "epoch_changed", retryable: true });
     openNext(it);
     await it.clock.pass(5_000);
-    expect(it.handled).toEqual([2n ** 36n]);
+    expect(it.handled).toEqual([2n ** 47n]);
     it.stop.abort();
     await running;
   });
@@ -268,7 +268,7 @@ describe("another epoch", () => {
     expect(it.handled).toEqual([1n]);
     openNext(it);
     await it.clock.pass(5_000);
-    expect(it.handled).toEqual([1n, 2n ** 36n]);
+    expect(it.handled).toEqual([1n, 2n ** 47n]);
     it.stop.abort();
     await running;
   });

@@ -271,7 +271,7 @@ describe("the tail", () => {
   > = {
     "a log that has begun a new epoch": {
       happens: (database) => {
-        database.openEpoch(epochIds.second, 2n ** 36n);
+        database.openEpoch(epochIds.second, 2n ** 47n);
         database.publish("a");
       },
       told: "epoch_changed",

@@ -2,7 +2,7 @@
 
 import type { Cursor } from "./cursor.ts";
 import type { PurgedTopic } from "./log.ts";
-import { covers } from "./snapshot.ts";
+import { covers, sees, type Snapshot } from "./snapshot.ts";
 
 export interface TopicGap {
   readonly topic: string;
@@ -11,11 +11,19 @@ export interface TopicGap {
   readonly exact: boolean;
 }
 
+/**
+ * Whether the snapshot sees all transactions of which the purge removed events. Of one that was running it may have removed none, and
+ * that is sure where the floor does not see it either: an open transaction of another database counts nowhere.
+ */
+const seesAllOf = (snapshot: Snapshot, { firstXid, lastXid, floor }: PurgedTopic): boolean =>
+  covers(snapshot, floor) ||
+  (lastXid < snapshot.xmax &&
+    !snapshot.xip.some((xid) => xid >= firstXid && xid <= lastXid && sees(floor, xid)));
+
 /** Whether everything that the purge removed had been handled. */
 const hadReadAll = (purged: PurgedTopic, { seen, window }: Cursor): boolean =>
-  (purged.lastXid < seen.xmax && !seen.xip.some((xid) => xid >= purged.firstXid && xid <= purged.lastXid)) ||
-  covers(seen, purged.floor) ||
-  (window !== null && purged.lastId <= window.after && covers(window.until, purged.floor));
+  seesAllOf(seen, purged) ||
+  (window !== null && purged.lastId <= window.after && seesAllOf(window.until, purged));
 
 /** Whether nothing of what the purge removed had been handled. */
 const hadReadNone = (purged: PurgedTopic, { seen, window }: Cursor): boolean =>

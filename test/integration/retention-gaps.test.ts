@@ -116,6 +116,24 @@ describe("a subscription that had read of a purged segment", () => {
   });
 });
 
+test("what runs on in the cursor, and in the purge's floor too, is no gap", async () => {
+  await using log = await openBench();
+  await log.setRetention("sessions", "1 hour");
+  const reader = await openReader(makeLog(log.client));
+  const first = await log.publish("sessions");
+  const open = await openTransaction(log.url);
+  await open.sql`select pg_current_xact_id()`;
+  const handled = [...first, ...(await log.publish("sessions"))];
+  expect(await reader.read()).toEqual(handled);
+  await log.sql`select pg_current_xact_id()`;
+  await log.pass("61 minutes");
+  expect(await log.round()).toMatchObject({ eventsTrimmed: 2 });
+  const later = await log.publish("courses");
+  expect(await reader.read()).toEqual(later);
+  expect(reader.told()).toEqual([]);
+  await open.end("commit");
+});
+
 test("a subscription is told what was trimmed of a topic with a shorter retention", async () => {
   await using log = await openBench();
   await log.setRetention("sessions", "1 hour");

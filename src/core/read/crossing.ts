@@ -10,7 +10,7 @@ import { PgstreamError } from "../errors.ts";
 import type { Event } from "../event.ts";
 import { gapOf, type TopicGap } from "../gap.ts";
 import type { Epoch, Log, PageRequest, PurgedTopic, WindowEnd } from "../log.ts";
-import { emptySnapshot, fullSnapshot, lateXids, sees } from "../snapshot.ts";
+import { emptySnapshot, fullSnapshot, lateXids } from "../snapshot.ts";
 import type { TopicFilter } from "../topic.ts";
 import type { Batch } from "./reader.ts";
 import { beginningOf } from "./start.ts";
@@ -37,9 +37,9 @@ export interface Crossing {
   readonly cursor: () => Cursor;
 }
 
-/** A purge's floor says what was removed, unless it was taken on a server that counts its transactions anew. */
-const withOwnFloor = (purged: PurgedTopic): PurgedTopic =>
-  sees(purged.floor, purged.lastXid) ? purged : { ...purged, floor: fullSnapshot };
+/** A purge's floor says what was removed, unless it was announced in a later epoch, where the server may count its transactions anew. */
+const withOwnFloor = (purged: PurgedTopic, { number }: Epoch): PurgedTopic =>
+  purged.purge >> 32n <= BigInt(number) ? purged : { ...purged, floor: fullSnapshot };
 
 /** What follows a page, in later statements on the same connection. */
 interface Answer<T> {
@@ -152,7 +152,7 @@ class EpochCrossing implements Crossing {
     }
     if (this.#end === null) {
       const { found, purged } = await this.#ask(epoch, this.#findEnd(last));
-      if (this.#tellGap(purged)) return true;
+      if (this.#tellGap(epoch, purged)) return true;
       if (found === null) return false;
       this.#end = found;
     }
@@ -161,10 +161,10 @@ class EpochCrossing implements Crossing {
       this.#log.nextPage(this.#request(last), this.#end),
     );
     // The page may lack something that is told of as gone, or have what is: it is read again.
-    if (this.#tellGap(purged)) return true;
+    if (this.#tellGap(epoch, purged)) return true;
     if (!page.more && isCrossing(this.#cursor)) {
       const next = await this.#ask(epoch, this.#findStepEnd(this.#end.main ?? 0n, last));
-      if (this.#tellGap(next.purged)) return true;
+      if (this.#tellGap(epoch, next.purged)) return true;
       this.#nextEnd = next.found;
     }
     // An xid that was lost may have been handed out again: what is behind the epoch is not of this window.
@@ -221,10 +221,13 @@ class EpochCrossing implements Crossing {
     );
   }
 
-  #tellGap(purged: readonly PurgedTopic[]): boolean {
+  #tellGap(epoch: Epoch, purged: readonly PurgedTopic[]): boolean {
     const newest = purged.at(-1);
     if (newest === undefined) return false;
-    const gap = gapOf(purged.map(withOwnFloor), this.#cursor);
+    const gap = gapOf(
+      purged.map((it) => withOwnFloor(it, epoch)),
+      this.#cursor,
+    );
     if (gap.length > 0) this.#options.onGap(gap);
     this.#told = newest.purge;
     return gap.length > 0;

@@ -242,6 +242,24 @@ describe("a subscription that crosses", () => {
     await running;
   });
 
+  test("is told of what went after its epoch, whatever the server counts as seen since", async () => {
+    const it = crossing("skip");
+    const xids = it.database.rows.map(({ xid }) => xid);
+    const [xmax, running] = [(xids[4] ?? 0n) + 1n, xids.slice(2, 3)];
+    const start = await startCursor(it.database.log, it.database.newestEpoch(), { kind: "earliest" });
+    it.store.cursor = encodeCursor({ ...start, seen: makeSnapshot(xmax, running) });
+    fail(it);
+    it.database.purge("a", 5n);
+    const [purge] = it.database.purges.splice(0);
+    if (purge === undefined) throw new Error("no purge");
+    it.database.purges.push({ ...purge, floor: makeSnapshot(purge.floor.xmax, running) });
+    const subscription = it.run();
+    await settle(1_000);
+    expect(it.gaps).toEqual([{ topic: "a", events: 5, exact: false }]);
+    it.stop.abort();
+    await subscription;
+  });
+
   test("is told of what is gone where nothing is left beside it", async () => {
     const it = crossing("skip");
     await standAtStart(it);

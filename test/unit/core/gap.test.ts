@@ -51,6 +51,13 @@ describe("at rest", () => {
   test("a transaction of its range still running in the cursor may have been in it: at most", () => {
     expect(gapOf([purge()], at(300n, 150n))).toEqual([atMost]);
   });
+
+  test("unless the floor does not see it either", () => {
+    const floor = makeSnapshot(250n, [150n]);
+    expect(gapOf([purge({ floor })], at(220n, 150n))).toEqual([]);
+    expect(gapOf([purge({ floor })], at(220n, 150n, 160n))).toEqual([atMost]);
+    expect(gapOf([purge({ floor })], inWindow(at(90n), makeSnapshot(220n, [150n]), 50n))).toEqual([]);
+  });
 });
 
 describe("in the middle of a window", () => {

@@ -125,6 +125,10 @@ begin
     perform pgstream.attach_segment(number);
     attached := attached + 1;
   end loop;
+  -- The log runs on into a segment by itself, and a roll that is killed leaves the sequence in it. Not one that an opening of an epoch
+  -- has reached and not kept: that one is still to be opened.
+  update pgstream.segments set opened_at = clock_timestamp()
+    where segment = current and opened_at is null and pgstream.is_newest_server();
   return attached;
 end $$;
 

@@ -8,6 +8,8 @@ import { startLaggingStandby } from "../support/lagging-standby.ts";
 import { becomeAnotherServer, migrate } from "../support/log-database.ts";
 import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";
 import { openReadBench, prepareSegments, publish, roll, type Session } from "../support/read-bench.ts";
+import { subscribe } from "../support/subscriber.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 /** Segments between two places where an epoch may begin. */
 const stride = 16_384n;
@@ -68,4 +70,25 @@ test.each([
   const id = await publish(session);
   expect(id).toBe(to << 32n);
   expect(segmentOf(id)).toBeGreaterThanOrEqual(from + stride);
+});
+
+test("a segment that a roll reached, and did not keep, is never the first of an epoch: who crosses gets what is in it", async () => {
+  await using bench = await openReadBench();
+  const session = bench.session();
+  await moveTo(session, stride - 1n);
+  const ids = [await publish(session)];
+  await prepareSegments(session);
+  await session`begin`;
+  await session`select pgstream.roll_segment('0 s', 0)`;
+  await session`rollback`;
+  ids.push(await publish(session), await publish(session));
+  expect(ids.map(segmentOf)).toEqual([stride - 1n, stride, stride]);
+  await using before = subscribe({ database: bench.url, batchEventsMax: 1 });
+  await waitFor(() => before.ids.length > 0, { what: "the first event" });
+  await before.subscription.stop();
+  await becomeAnotherServer(session);
+  ids.push(await publish(session));
+  await using after = subscribe({ database: bench.url, since: before.cursor(), onEpochChange: "cross" });
+  await waitFor(() => after.ids.at(-1) === ids.at(-1), { what: "the event of the new epoch" });
+  expect([...before.ids, ...after.ids]).toEqual(ids);
 });

@@ -55,6 +55,22 @@ describe("the log moves on to the next segment", () => {
     expect(await log.publish("courses")).toEqual([third]);
   });
 
+  test("though the roll is taken back: the segment is in use from then on, and the next round says so", async () => {
+    await using log = await openBench();
+    await log.publish("courses");
+    const roller = await openTransaction(log.url);
+    await roller.sql`select pgstream.roll_segment('0 s', 0)`;
+    await roller.end("rollback");
+    expect(await log.publish("courses")).toEqual([second]);
+    const isOpened = async (): Promise<unknown> =>
+      (
+        await log.sql`select opened_at is not null as is_opened from pgstream.segments where segment = 1`
+      )[0]?.["is_opened"];
+    expect(await isOpened()).toBe(false);
+    expect(await log.round()).toMatchObject({ failures: [] });
+    expect(await isOpened()).toBe(true);
+  });
+
   test("by itself near the end of its ids, where rolling could hand some out again", async () => {
     await using log = await openBench();
     await log.sql`select setval('pgstream.event_ids', ${String(second - 1_000n)}::bigint)`;

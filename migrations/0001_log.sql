@@ -26,7 +26,9 @@ create table pgstream.topics (
     check (length(name) <= 249 and name ~ '^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$'),
   retention interval check (retention > '0'),
   xid xid8 not null default pg_current_xact_id(),
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  -- now() less this must be a time. Not finite (PostgreSQL 17 and later): for ever.
+  constraint topics_retention_max check (retention <= '1000 years' or not isfinite(retention))
 );
 create index topics_xid on pgstream.topics (xid);
 comment on column pgstream.topics.retention is 'How long events of this topic live; null: as long as RETENTION says.';

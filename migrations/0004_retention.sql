@@ -1,11 +1,13 @@
 -- Retention. What is to go is announced and committed first, then removed: a reader that checks the announcements in a
 -- later statement than the page it read is never fooled by a page that was already empty.
 
--- The newest position that is at least this old, null when there is none.
-create function pgstream.horizon(age interval) returns pg_snapshot
+-- Retentions are compared as the points in time that they lead back to: as intervals a month is 30 days, whatever the calendar says.
+
+-- The newest position that was taken by then, null when there is none.
+create function pgstream.horizon(moment timestamptz) returns pg_snapshot
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select t.snapshot from pgstream.ticks t
-  where t.epoch = (select max(number) from pgstream.epochs) and t.at <= now() - age
+  where t.epoch = (select max(number) from pgstream.epochs) and t.at <= moment
   order by t.at desc limit 1
 $$;
 
@@ -35,27 +37,8 @@ begin
   return within;
 end $$;
 
--- How long a segment must live: as long as the longest of its topics, at least `retention`.
-create function pgstream.segment_retention(number integer, retention interval) returns interval
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  longest interval := retention;
-  topic record;
-  present boolean;
-begin
-  for topic in select t.id, t.retention from pgstream.topics t where t.retention > segment_retention.retention loop
-    continue when topic.retention <= longest;
-    execute format('select exists (select from pgstream.%I where topic_id = $1)', 'events_' || number)
-      into present using topic.id;
-    if present then
-      longest := topic.retention;
-    end if;
-  end loop;
-  return longest;
-end $$;
-
--- A position at least this old that everything in the segment is within; null when there is none.
-create function pgstream.segment_floor(number integer, age interval) returns pg_snapshot
+-- A position taken by then that everything in the segment is within; null when there is none.
+create function pgstream.segment_floor(number integer, moment timestamptz) returns pg_snapshot
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   own integer := pgstream.epoch_of(number);
@@ -63,13 +46,34 @@ declare
 begin
   if own < (select max(e.number) from pgstream.epochs e) then
     -- Ticks of the newest epoch say nothing of an earlier one's xids; that a later one opened long ago does.
-    return (select e.snapshot from pgstream.epochs e where e.number = own + 1 and e.opened_at <= now() - age);
+    return (select e.snapshot from pgstream.epochs e where e.number = own + 1 and e.opened_at <= moment);
   end if;
-  floor := pgstream.horizon(age);
+  floor := pgstream.horizon(moment);
   if floor is null or not pgstream.segment_is_within(number, floor) then
     return null;
   end if;
   return floor;
+end $$;
+
+-- Whether the segment holds events of a topic with a longer retention whose time has not come. One look for all such topics, which ends
+-- with the first event found.
+create function pgstream.is_kept_longer(number integer, retention interval) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  topics integer[];
+  kept boolean;
+begin
+  select array_agg(topic_id) into topics
+    from (
+      select array_agg(t.id) as ids, now() - t.retention as moment from pgstream.topics t
+      where now() - t.retention < now() - is_kept_longer.retention group by 2
+    ) longer, unnest(ids) topic_id
+    where pgstream.segment_floor(number, moment) is null;
+  if topics is null then
+    return false;
+  end if;
+  execute format('select exists (select from pgstream.%I where topic_id = any($1))', 'events_' || number) into kept using topics;
+  return kept;
 end $$;
 
 -- The segments whose time has come and that are not announced yet, oldest first: the position up to which their events
@@ -77,8 +81,6 @@ end $$;
 create function pgstream.expired_segments(retention interval, counted boolean default false)
 returns table (segment integer, floor pg_snapshot, opened_at timestamptz, closed_at timestamptz, events bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  lifetime interval;
 begin
   -- Whether one was opened is not asked: ids run on into the next segment by themselves when nobody rolls.
   for segment, opened_at, closed_at in
@@ -89,16 +91,10 @@ begin
       and not exists (select from pgstream.purges p where p.segment = s.segment)
     order by s.segment
   loop
-    floor := pgstream.segment_floor(segment, retention);
-    -- Which topics a segment holds is costly to ask: only of one that is old enough for the others.
-    if floor is not null then
-      lifetime := pgstream.segment_retention(segment, retention);
-      if lifetime > retention then
-        floor := pgstream.segment_floor(segment, lifetime);
-      end if;
-    end if;
-    -- In order, without holes: what is below the floor is gone, what is above is there.
-    exit when floor is null;
+    floor := pgstream.segment_floor(segment, now() - retention);
+    -- In order, without holes: what is below the floor is gone, what is above is there. Which topics a segment holds is costly to
+    -- ask: only of one that is old enough for the others.
+    exit when floor is null or pgstream.is_kept_longer(segment, retention);
     if counted then
       execute format('select count(*) from pgstream.%I', 'events_' || segment) into events;
     end if;
@@ -254,9 +250,9 @@ declare
 begin
   select * into current from pgstream.epochs order by number desc limit 1;
   for topic_id, name, since, floor in
-    select t.id, t.name, pgstream.trimmed_up_to(t.id, current), pgstream.horizon(t.retention)
+    select t.id, t.name, pgstream.trimmed_up_to(t.id, current), pgstream.horizon(now() - t.retention)
     from pgstream.topics t
-    where t.retention < expired_topics.retention
+    where now() - t.retention > now() - expired_topics.retention
       and not exists (select from pgstream.purges p
                       where p.topic_id = t.id and p.epoch = current.number and p.announced_at > now() - t.retention / 20)
     order by t.id
@@ -360,7 +356,7 @@ $$;
 create function pgstream.forget(retention interval, rows_max integer) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  longest interval := greatest(retention, (select max(t.retention) from pgstream.topics t));
+  oldest timestamptz := least(now() - retention, (select min(now() - t.retention) from pgstream.topics t));
   idempotency_window interval := (select s.idempotency_window from pgstream.settings s where s.only_row);
   n integer;
   total integer := 0;
@@ -372,7 +368,7 @@ begin
     select o.epoch, o.xid
     from pgstream.epochs e
     cross join lateral (
-      select max(k.at) as at from pgstream.ticks k where k.epoch = e.number and k.at <= now() - longest) kept
+      select max(k.at) as at from pgstream.ticks k where k.epoch = e.number and k.at <= oldest) kept
     cross join lateral (
       select * from pgstream.ticks k where k.epoch = e.number and k.at < kept.at order by k.at limit rows_max) o
     limit rows_max) old

@@ -3,7 +3,7 @@
 
 import { openSchedule } from "../adapters/croner/schedule.ts";
 import { openClient, readCommitted } from "../adapters/postgres/client.ts";
-import { makePurging, purgeDeadlineMs } from "../adapters/postgres/purge/purge-log.ts";
+import { makePurging, purgingSession } from "../adapters/postgres/purge/purge-log.ts";
 import { printLines } from "../adapters/runtime/output.ts";
 import type { Config } from "../config/config.ts";
 import { databaseFor } from "../config/database-target.ts";
@@ -61,8 +61,7 @@ const work = async (
   const target = databaseFor(config.database.targets, "purger");
   const options = optionsOf(config);
   const deadlineMs = statementTimeoutMs;
-  const session = { ...readCommitted, statement_timeout: String(purgeDeadlineMs) };
-  await using client = openClient(target, { name: "purger", deadlineMs, session, signal });
+  await using client = openClient(target, { name: "purger", deadlineMs, session: purgingSession, signal });
   await using ticker = openClient(target, {
     name: "purger ticks",
     deadlineMs,

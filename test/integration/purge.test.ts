@@ -4,9 +4,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
-import { makePurging } from "../../src/adapters/postgres/purge/purge-log.ts";
+import { openClient } from "../../src/adapters/postgres/client.ts";
+import { makePurging, purgeDeadlineMs, purgingSession } from "../../src/adapters/postgres/purge/purge-log.ts";
 import { previewPurge } from "../../src/core/purge/purge-preview.ts";
-import { openTestClient } from "../support/log-database.ts";
+import { openTestClient, targetOf } from "../support/log-database.ts";
 import { connect, migrateAs } from "../support/migrator.ts";
 import { startOwnServer } from "../support/postgres.ts";
 import { type Bench, dayMs, dumpLog, openBench, runRound } from "../support/purging.ts";
@@ -49,6 +50,25 @@ const fivePurgers = async (
   const purgings = [1, 2, 3, 4, 5].map(() => makePurging(open.use(openTestClient(log.url))));
   return await Promise.all(purgings.map(work));
 };
+
+test("a count that takes too long fails for itself, before its connection is given up, and the round goes on", async () => {
+  await using log = await openBench();
+  await fill(log);
+  await log.sql`
+    create or replace function pgstream.announce_segment_purge(
+      number integer, floor pg_snapshot, out purge bigint, out events bigint
+    ) language plpgsql as $$ begin perform pg_sleep(60); end $$`;
+  expect(Number(purgingSession.statement_timeout)).toBeLessThan(purgeDeadlineMs);
+  const session = { ...purgingSession, statement_timeout: "300" };
+  await using client = openClient(targetOf(log.url), { name: "purger", deadlineMs: 20_000, session });
+  const round = await runRound(makePurging(client), { retriesMax: 0, trimBatchesMax: 1 });
+  expect(round).toMatchObject({
+    segmentsEmptied: 0,
+    eventsTrimmed: 100,
+    failures: [{ step: "announce the purge of segment 0", retryable: true }],
+  });
+  expect(round?.rowsForgotten).toBeGreaterThan(0);
+});
 
 describe("five purgers", () => {
   test("are one: a single one works, the others stand by", async () => {

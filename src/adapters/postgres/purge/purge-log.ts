@@ -7,10 +7,19 @@ import type {
   Purging,
   UnfinishedPurge,
 } from "../../../core/purge/purge-port.ts";
-import type { PostgresClient, Sql } from "../client.ts";
+import { type PostgresClient, readCommitted, type Sql } from "../client.ts";
 
-/** What counts a segment, or looks for the end of one, may take this long. */
-export const purgeDeadlineMs = 300_000;
+/** What counts a segment, or looks for the end of one, may take this long: there are 2^32 ids in one. */
+export const purgeDeadlineMs = 6 * 3_600_000;
+
+/**
+ * A purger's session. The server gives up on a statement first: so it fails for itself, and the round goes on; the deadline would take
+ * the connection with it.
+ */
+export const purgingSession = {
+  ...readCommitted,
+  statement_timeout: String(purgeDeadlineMs - 10_000),
+} as const;
 
 interface SegmentColumns {
   readonly segment: number;

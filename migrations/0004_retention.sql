@@ -230,19 +230,29 @@ begin
   end if;
 end $$;
 
--- The position up to which the topic has been trimmed, or is about to be.
+-- Topics that were looked through since their last trim, and nothing was found: where the next look begins. Else each one passes over all
+-- that is between its own retention and everybody's.
+create table pgstream.topic_looks (
+  topic_id integer primary key,
+  epoch integer not null,
+  floor pg_snapshot not null,
+  at timestamptz not null default now()
+) with (fillfactor = 50);
+
+-- The position up to which the topic has been trimmed or looked through, or is about to be.
 create function pgstream.trimmed_up_to(topic integer, epoch pgstream.epochs) returns pg_snapshot
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(
+    (select l.floor from pgstream.topic_looks l where l.topic_id = topic and l.epoch = epoch.number),
     (select p.floor from pgstream.purges p where p.topic_id = topic and p.epoch = epoch.number order by p.id desc limit 1),
     epoch.snapshot)
 $$;
 create index purges_topic_id on pgstream.purges (topic_id, epoch, id);
 
--- The topics with a retention shorter than everybody's that have something to trim: how many events, between which
--- positions. By tick, never by created_at: an event of a long transaction would be born expired. Twenty times within
--- its retention is often enough: each trim is a row that is kept.
-create function pgstream.expired_topics(retention interval)
+-- The topics with a retention shorter than everybody's that may have something to trim: between which positions, and, if asked for, how
+-- many events; then only those that have some. By tick, never by created_at: an event of a long transaction would be born expired. Twenty
+-- times within its retention is often enough: each trim is a row that is kept.
+create function pgstream.expired_topics(retention interval, counted boolean default false)
 returns table (topic_id integer, name text, events bigint, since pg_snapshot, floor pg_snapshot)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -255,18 +265,21 @@ begin
     where now() - t.retention > now() - expired_topics.retention
       and not exists (select from pgstream.purges p
                       where p.topic_id = t.id and p.epoch = current.number and p.announced_at > now() - t.retention / 20)
+      and not exists (select from pgstream.topic_looks l
+                      where l.topic_id = t.id and l.epoch = current.number and l.at > now() - t.retention / 20)
     order by t.id
   loop
-    continue when floor is null or pg_snapshot_xmax(floor) < pg_snapshot_xmax(since);
-    select count(*) into events from pgstream.topic_window(topic_id, since, floor, current.first_id);
-    if events > 0 then
-      return next;
+    continue when floor is null or floor::text = since::text or pg_snapshot_xmax(floor) < pg_snapshot_xmax(since);
+    if counted then
+      select count(*) into events from pgstream.topic_window(topic_id, since, floor, current.first_id);
+      continue when events = 0;
     end if;
+    return next;
   end loop;
 end $$;
 
--- Announces that a topic is about to be trimmed; answers the purge's id and how many events it is about. Nothing when
--- another purger was faster.
+-- Announces that a topic is about to be trimmed; answers the purge's id and how many events it is about. Nothing when it has no such
+-- events, which is remembered, or another purger was faster.
 create function pgstream.announce_topic_purge(
   topic integer, since pg_snapshot, floor pg_snapshot, out purge bigint, out events bigint
 ) language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
@@ -282,6 +295,10 @@ begin
       min(w.xid::text::bigint)::text::xid8 as first_xid, max(w.xid::text::bigint)::text::xid8 as last_xid
     into counted from pgstream.topic_window(topic, since, floor, current.first_id) w;
   perform pg_advisory_xact_lock(1885827956, 3);
+  if counted.events = 0 and pgstream.trimmed_up_to(topic, current)::text = since::text then
+    insert into pgstream.topic_looks (topic_id, epoch, floor) values (topic, current.number, floor)
+      on conflict (topic_id) do update set epoch = excluded.epoch, floor = excluded.floor, at = excluded.at;
+  end if;
   -- Windows of one topic must not overlap: what is in two of them would be counted twice.
   if counted.events = 0 or pgstream.trimmed_up_to(topic, current)::text is distinct from since::text then
     return;
@@ -291,6 +308,7 @@ begin
     returning id into purge;
   insert into pgstream.purged_topics (purge_id, topic_id, events, first_xid, last_xid)
     values (purge, topic, counted.events, counted.first_xid, counted.last_xid);
+  delete from pgstream.topic_looks l where l.topic_id = topic;
   events := counted.events;
 end $$;
 

@@ -92,7 +92,8 @@ export const openBench = async (): Promise<Bench> => {
       await purging.tick();
       await sql`
         with t as (update pgstream.ticks set at = at - ${time}::text::interval),
-          p as (update pgstream.purges set announced_at = announced_at - ${time}::text::interval)
+          p as (update pgstream.purges set announced_at = announced_at - ${time}::text::interval),
+          l as (update pgstream.topic_looks set at = at - ${time}::text::interval)
         update pgstream.segments
         set attached_at = attached_at - ${time}::text::interval, opened_at = opened_at - ${time}::text::interval`;
     },

@@ -109,6 +109,7 @@ export const makeRandomWorld = async (
     await purging.tick();
     await admin`update pgstream.ticks set at = at - interval '2 hours'`;
     await admin`update pgstream.purges set announced_at = announced_at - interval '2 hours'`;
+    await admin`update pgstream.topic_looks set at = at - interval '2 hours'`;
     await admin`
       update pgstream.segments
       set attached_at = attached_at - interval '2 hours', opened_at = opened_at - interval '2 hours'`;

@@ -13,11 +13,12 @@ export interface ExpiredSegment {
   readonly events: bigint | null;
 }
 
-/** A topic with a retention of its own, shorter than everybody's, that has something to trim. */
+/** A topic with a retention of its own, shorter than everybody's, that may have something to trim. */
 export interface ExpiredTopic {
   readonly topicId: number;
   readonly name: string;
-  readonly events: bigint;
+  /** Null when they were not counted; else at least one. */
+  readonly events: bigint | null;
   /** Between which positions: opaque. */
   readonly since: string;
   readonly floor: string;
@@ -64,8 +65,11 @@ export interface Purging {
   readonly announceSegmentPurge: (expired: ExpiredSegment) => Promise<AnnouncedPurge | null>;
   /** False: something newer came into the segment, and the announcement was taken back. */
   readonly emptySegment: (purge: bigint) => Promise<boolean>;
-  readonly expiredTopics: (retentionMs: number) => Promise<readonly ExpiredTopic[]>;
-  /** Null: another purger was faster. */
+  readonly expiredTopics: (
+    retentionMs: number,
+    options: { readonly counted: boolean },
+  ) => Promise<readonly ExpiredTopic[]>;
+  /** Null: nothing of it is old enough, which is remembered, or another purger was faster. */
   readonly announceTopicPurge: (expired: ExpiredTopic) => Promise<AnnouncedPurge | null>;
   /** Removes at most so many events; answers how many, fewer when it is done. */
   readonly trimTopic: (purge: bigint, eventsMax: number) => Promise<number>;

@@ -34,11 +34,13 @@ export const previewPurge = async (
 ): Promise<readonly string[]> => {
   const unfinished = await purging.unfinishedPurges();
   const segments = await purging.expiredSegments(retentionMs, { counted: true });
-  const topics = await purging.expiredTopics(retentionMs);
+  const topics = await purging.expiredTopics(retentionMs, { counted: true });
   const lines = [
     ...unfinished.map(describeUnfinished),
     ...segments.map(describeSegment),
-    ...topics.map(({ name, events }) => `topic ${name}: ${counted(events, "event")} past its own retention`),
+    ...topics.map(
+      ({ name, events }) => `topic ${name}: ${counted(events ?? 0n, "event")} past its own retention`,
+    ),
   ];
   return [...(lines.length === 0 ? ["nothing to purge"] : lines), "dry run: nothing was changed"];
 };

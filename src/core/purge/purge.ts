@@ -159,7 +159,8 @@ const emptyExpired = async (round: Round): Promise<void> => {
 
 const trimExpired = async (round: Round): Promise<void> => {
   const { purging, options } = round;
-  const find = async (): Promise<readonly ExpiredTopic[]> => await purging.expiredTopics(options.retentionMs);
+  const find = async (): Promise<readonly ExpiredTopic[]> =>
+    await purging.expiredTopics(options.retentionMs, { counted: false });
   for (const expired of (await step(round, "find topics to trim", find)) ?? []) {
     if (round.trimBatchesLeft === 0) return;
     const announce = async () => await purging.announceTopicPurge(expired);

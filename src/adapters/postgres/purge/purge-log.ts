@@ -33,7 +33,7 @@ interface SegmentColumns {
 interface TopicColumns {
   readonly topic_id: number;
   readonly name: string;
-  readonly events: bigint;
+  readonly events: bigint | null;
   readonly since: string;
   readonly floor: string;
 }
@@ -132,11 +132,11 @@ const slowSteps = (client: PostgresClient) => ({
     return announcedOf(row);
   },
 
-  expiredTopics: async (retentionMs: number) => {
+  expiredTopics: async (retentionMs: number, { counted }: { readonly counted: boolean }) => {
     const rows = await client.run(
       (sql) => sql<TopicColumns[]>`
         select topic_id, name, events, since::text as since, floor::text as floor
-        from pgstream.expired_topics(${interval(sql, retentionMs)})`,
+        from pgstream.expired_topics(${interval(sql, retentionMs)}, ${counted}::boolean)`,
       purgeDeadlineMs,
     );
     return rows.map(topicOf);

@@ -72,13 +72,12 @@ const work = async (
     progress.obstacle = reason;
   });
   if (!isReady) return;
-  const purging = makePurging(client);
+  const purging = makePurging(client, ticker);
   if (config.purger.dryRun) {
     await printLines(await previewPurge(purging, options.retentionMs));
     return;
   }
-  const { tick } = makePurging(ticker);
-  await runPurger({ purging, tick, schedule, clock, random: Math.random, logger }, options, progress, signal);
+  await runPurger({ purging, schedule, clock, random: Math.random, logger }, options, progress, signal);
 };
 
 /**

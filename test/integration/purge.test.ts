@@ -6,11 +6,14 @@ import { join } from "node:path";
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { openClient } from "../../src/adapters/postgres/client.ts";
 import { makePurging, purgeDeadlineMs, purgingSession } from "../../src/adapters/postgres/purge/purge-log.ts";
+import { makeClock } from "../../src/adapters/runtime/clock.ts";
+import { type PurgerProgress, runPurger } from "../../src/core/purge/purge-loop.ts";
 import { previewPurge } from "../../src/core/purge/purge-preview.ts";
+import { silent } from "../../src/library/defaults.ts";
 import { openTestClient, targetOf } from "../support/log-database.ts";
 import { connect, migrateAs } from "../support/migrator.ts";
 import { startOwnServer } from "../support/postgres.ts";
-import { type Bench, dayMs, dumpLog, openBench, runRound } from "../support/purging.ts";
+import { type Bench, dayMs, dumpLog, openBench, purgeOptions, runRound } from "../support/purging.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 const retentionMs = 7 * dayMs;
@@ -105,6 +108,45 @@ describe("five purgers", () => {
     await first.end();
     await waitFor(async () => await log.purging.lead(), { what: "the lock to be given back" });
   });
+});
+
+test("a purger that stands by takes the ticks over, though no round is due for a day", async () => {
+  await using log = await openBench();
+  const start = () => {
+    const [client, ticker] = [openTestClient(log.url), openTestClient(log.url)];
+    const progress: PurgerProgress = {
+      obstacle: null,
+      tickObstacle: null,
+      isLeading: false,
+      last: null,
+      purgedEvents: 0n,
+    };
+    const stopping = new AbortController();
+    const ports = {
+      purging: makePurging(client, ticker),
+      schedule: { next: () => null },
+      clock: makeClock(),
+      random: Math.random,
+      logger: silent,
+    };
+    const reconnect = { delayMsMin: 10, delayMsMax: 100 };
+    const options = { ...purgeOptions, tickIntervalMs: 50, reconnect };
+    const done = runPurger(ports, options, progress, stopping.signal);
+    const stop = async (): Promise<void> => {
+      stopping.abort();
+      await done;
+      await Promise.all([client.end(), ticker.end()]);
+    };
+    return { progress, stop };
+  };
+  const first = start();
+  await waitFor(() => first.progress.isLeading, { what: "the first to be at work" });
+  const second = start();
+  await first.stop();
+  await waitFor(() => second.progress.isLeading, { what: "the second to be at work" });
+  await log.publish("courses");
+  await waitFor(async () => (await log.sql`select from pgstream.ticks`).length > 0, { what: "a tick" });
+  await second.stop();
 });
 
 test("a preview names what would go and changes nothing", async () => {

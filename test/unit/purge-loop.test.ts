@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import { openSchedule } from "../../src/adapters/croner/schedule.ts";
 import { messageOf, PgstreamError } from "../../src/core/errors.ts";
+import type { Clock } from "../../src/core/ports.ts";
 import { type Schedule, untilDue } from "../../src/core/purge/purge-due.ts";
 import { type PurgerProgress, runPurger } from "../../src/core/purge/purge-loop.ts";
 import { previewPurge } from "../../src/core/purge/purge-preview.ts";
@@ -102,7 +103,10 @@ describe("a schedule", () => {
 });
 
 describe("ticks", () => {
-  const tickFor = async (seconds: number, log: { failing?: number; leads?: boolean; leadsFor?: number }) => {
+  const tickFor = async (
+    seconds: number,
+    log: { failing?: number; leads?: boolean; leadsFor?: number; leadsFromMs?: number },
+  ) => {
     const stopping = new AbortController();
     const { clock } = makeFakeClock(() => clock.now() >= seconds * 1_000 && stopping.abort());
     const { logger, messages } = makeMemoryLogger();
@@ -116,7 +120,10 @@ describe("ticks", () => {
     await keepTicking(
       {
         tick,
-        isLeading: () => log.leads ?? ticks < (log.leadsFor ?? Infinity),
+        lead: async () =>
+          await Promise.resolve(
+            log.leads ?? (ticks < (log.leadsFor ?? Infinity) && clock.now() >= (log.leadsFromMs ?? 0)),
+          ),
         onState: (it) => void states.push(it),
         clock,
         logger,
@@ -130,6 +137,10 @@ describe("ticks", () => {
   test("are taken once a second, by the purger at work", async () => {
     expect((await tickFor(10, {})).ticks).toBe(9);
     expect((await tickFor(10, { leads: false })).ticks).toBe(0);
+  });
+
+  test("are taken from the moment on when nobody else is at work any more", async () => {
+    expect((await tickFor(10, { leadsFromMs: 7_000 })).ticks).toBe(3);
   });
 
   test("go on after an outage, which is told once", async () => {
@@ -146,12 +157,17 @@ describe("ticks", () => {
 });
 
 describe("a purger", () => {
-  const run = async (log: FakeLog, untilMs: number) => {
+  const run = async (log: FakeLog, untilMs: number, isScheduled = true) => {
     const stopping = new AbortController();
-    const { clock } = makeFakeClock(() => clock.now() >= untilMs && stopping.abort());
+    const { clock: fake } = makeFakeClock(() => fake.now() >= untilMs && stopping.abort());
+    // In short sleeps: who waits for a round must not move the clock past all ticks.
+    const clock: Clock = {
+      now: fake.now,
+      sleep: async (ms, signal) => await fake.sleep(isScheduled ? ms : Math.min(ms, 1_000), signal),
+    };
     const { logger } = makeMemoryLogger();
     const { purging, calls } = makeFakeLog(log);
-    const { schedule } = makeWall(clock.now);
+    const schedule = isScheduled ? makeWall(clock.now).schedule : { next: () => null };
     const progress: PurgerProgress = {
       obstacle: "waits",
       tickObstacle: null,
@@ -159,7 +175,7 @@ describe("a purger", () => {
       last: null,
       purgedEvents: 0n,
     };
-    const ports = { purging, tick: purging.tick, schedule, clock, random: () => 0.5, logger };
+    const ports = { purging, schedule, clock, random: () => 0.5, logger };
     const reconnect = { delayMsMin: 100, delayMsMax: 1_000 };
     const ending = await runPurger(
       ports,
@@ -169,7 +185,8 @@ describe("a purger", () => {
     ).catch((error: unknown) => error);
     return { ending, calls, progress };
   };
-  const rounds = (calls: readonly string[]): number => calls.filter((it) => it === "lead").length;
+  const count = (calls: readonly string[], name: string): number => calls.filter((it) => it === name).length;
+  const rounds = (calls: readonly string[]): number => count(calls, "unfinished");
 
   test("purges at once and then on schedule", async () => {
     const { calls, progress, ending } = await run({}, 3 * minute);
@@ -180,10 +197,17 @@ describe("a purger", () => {
     expect(calls).toContain("tick");
   });
 
-  test("that stands by takes no ticks and asks again with every round", async () => {
-    const { calls, progress } = await run({ isLeader: false }, 3 * minute);
+  test("rolls once a minute, whatever the schedule", async () => {
+    const { calls } = await run({}, 5.5 * minute, false);
+    expect(rounds(calls)).toBe(1);
+    expect(count(calls, "roll")).toBeGreaterThanOrEqual(4);
+    expect(count(calls, "roll")).toBeLessThanOrEqual(6);
+  });
+
+  test("that stands by does nothing but ask, every second, whether it is to take over", async () => {
+    const { calls, progress } = await run({ isLeader: false }, 3 * minute, false);
     expect(new Set(calls)).toEqual(new Set(["lead"]));
-    expect(rounds(calls)).toBeGreaterThan(2);
+    expect(calls.length).toBeGreaterThan(30);
     expect(progress).toMatchObject({ obstacle: null, isLeading: false, last: null, purgedEvents: 0n });
   });
 
@@ -192,7 +216,7 @@ describe("a purger", () => {
       { failures: { lead: Array.from({ length: 3 }, gone) } },
       0.4 * minute,
     );
-    expect(rounds(calls)).toBe(4);
+    expect(rounds(calls)).toBe(1);
     expect(progress.obstacle).toBeNull();
   });
 
@@ -202,7 +226,7 @@ describe("a purger", () => {
       60 * minute,
     );
     expect(ending).toMatchObject({ code: "schema_newer" });
-    expect(calls.filter((it) => it === "tick")).toHaveLength(1);
+    expect(count(calls, "tick")).toBe(1);
   });
 });
 

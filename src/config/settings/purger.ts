@@ -9,7 +9,7 @@ export const purgerSettings = {
   }),
   schedule: setting("PURGE_SCHEDULE", text("cron"), {
     default: "* * * * *",
-    about: "when to purge, besides once at start (UTC)",
+    about: "when to remove what is too old, besides once at start (UTC)",
   }),
   segmentIntervalMs: setting("SEGMENT_INTERVAL", duration({ minMs: 1_000 }), {
     default: "1 day",

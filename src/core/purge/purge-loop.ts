@@ -1,4 +1,4 @@
-//! A purger at work: a round at once and then on schedule, ticks all the while. A database that cannot be reached is waited
+//! A purger at work: a round at once and then on schedule, ticks and rolling all the while. A database that cannot be reached is waited
 //! for, without end.
 
 import type { Backoff } from "../backoff.ts";
@@ -6,7 +6,7 @@ import { messageOf, PgstreamError } from "../errors.ts";
 import { keepTrying } from "../keep-trying.ts";
 import { untilDue, type Schedule } from "./purge-due.ts";
 import { keepTicking } from "./purge-ticks.ts";
-import { purgeOnce, type PurgeOptions, type PurgePorts, type PurgeRound } from "./purge.ts";
+import { purgeOnce, type PurgeOptions, type PurgePorts, type PurgeRound, rollOnce } from "./purge.ts";
 
 export interface PurgerOptions extends PurgeOptions {
   readonly tickIntervalMs: number;
@@ -14,8 +14,6 @@ export interface PurgerOptions extends PurgeOptions {
 }
 
 export interface PurgerPorts extends PurgePorts {
-  /** By a connection of its own: ticks must not wait for a statement that counts a segment. */
-  readonly tick: () => Promise<boolean>;
   readonly schedule: Schedule;
 }
 
@@ -33,6 +31,8 @@ export interface PurgerProgress {
 }
 
 const logIntervalMs = 30_000;
+/** Besides in each round: events may be removed at night only, and still arrive all day. */
+const rollIntervalMs = 60_000;
 
 type Stubborn = <T>(work: () => Promise<T>) => Promise<T | null>;
 
@@ -108,17 +108,25 @@ export const runPurger = async (
   // When one of the two fails, the other must have ended before the caller closes the connections.
   const failing = new AbortController();
   const running = AbortSignal.any([signal, failing.signal]);
+  const { purging, clock } = ports;
+  const lead = async (): Promise<boolean> => {
+    progress.isLeading = await purging.lead();
+    return progress.isLeading;
+  };
+  let rolledAt = clock.now();
+  const tick = async (): Promise<void> => {
+    await purging.tick();
+    if (clock.now() - rolledAt < rollIntervalMs) return;
+    rolledAt = clock.now();
+    await rollOnce(ports, options, running);
+  };
   const onState = (failure: string | null): void => {
     progress.tickObstacle = failure === null ? null : `cannot take ticks: ${failure}`;
   };
   const endings = await Promise.allSettled(
     [
       purgeOnSchedule(ports, options, progress, running),
-      keepTicking(
-        { ...ports, isLeading: () => progress.isLeading, onState },
-        options.tickIntervalMs,
-        running,
-      ),
+      keepTicking({ ...ports, lead, tick, onState }, options.tickIntervalMs, running),
     ].map(async (it) => await it.finally(() => failing.abort())),
   );
   for (const ending of endings) if (ending.status === "rejected") throw ending.reason;

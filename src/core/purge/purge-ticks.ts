@@ -5,9 +5,9 @@ import type { Clock, Logger } from "../ports.ts";
 
 export interface TickPorts {
   /** One statement, which writes nothing when no ids were handed out since the last tick. */
-  readonly tick: () => Promise<boolean>;
-  /** One purger ticks, whoever is at work. */
-  readonly isLeading: () => boolean;
+  readonly tick: () => Promise<unknown>;
+  /** Whether this purger is the one at work, who ticks: asked each time, so that one that stands by takes over at once. */
+  readonly lead: () => Promise<boolean>;
   /** Told when ticks come to fail, with the code of why, and null when they come to work again. */
   readonly onState: (failure: ErrorCode | null) => void;
   readonly clock: Clock;
@@ -19,7 +19,7 @@ export interface TickPorts {
  * @throws PgstreamError what waiting cannot mend
  */
 export const keepTicking = async (
-  { tick, isLeading, onState, clock, logger }: TickPorts,
+  { tick, lead, onState, clock, logger }: TickPorts,
   intervalMs: number,
   signal: AbortSignal,
 ): Promise<void> => {
@@ -29,7 +29,7 @@ export const keepTicking = async (
     if (signal.aborted) continue;
     try {
       // Who leads no more need not tell whether ticks still fail.
-      if (isLeading()) await tick();
+      if (await lead()) await tick();
       if (isFailing) onState(null);
       isFailing = false;
     } catch (error) {

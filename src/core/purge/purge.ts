@@ -180,6 +180,34 @@ const forget = async (round: Round): Promise<void> => {
   }
 };
 
+const openRound = (ports: PurgePorts, options: PurgeOptions, signal: AbortSignal): Round => ({
+  ...ports,
+  options,
+  signal,
+  done: {
+    segmentsAttached: 0,
+    segmentsRolled: 0,
+    segmentsEmptied: 0,
+    eventsPurged: 0n,
+    eventsTrimmed: 0,
+    rowsForgotten: 0,
+  },
+  failures: [],
+  trimBatchesLeft: options.trimBatchesMax,
+});
+
+/**
+ * Attaches and rolls segments and nothing else, each tried once: who does it again soon.
+ * @throws PgstreamError as a round does
+ */
+export const rollOnce = async (
+  ports: PurgePorts,
+  options: PurgeOptions,
+  signal: AbortSignal,
+): Promise<void> => {
+  await roll(openRound(ports, { ...options, retriesMax: 0 }, signal));
+};
+
 /**
  * One round. Null when another purger is at work: there is nothing to do then. After the signal aborts, the statement in
  * hand is finished and no other begun.
@@ -191,21 +219,7 @@ export const purgeOnce = async (
   signal: AbortSignal,
 ): Promise<PurgeRound | null> => {
   if (!(await ports.purging.lead())) return null;
-  const round: Round = {
-    ...ports,
-    options,
-    signal,
-    done: {
-      segmentsAttached: 0,
-      segmentsRolled: 0,
-      segmentsEmptied: 0,
-      eventsPurged: 0n,
-      eventsTrimmed: 0,
-      rowsForgotten: 0,
-    },
-    failures: [],
-    trimBatchesLeft: options.trimBatchesMax,
-  };
+  const round = openRound(ports, options, signal);
   await roll(round);
   if (await finish(round)) await emptyExpired(round);
   await trimExpired(round);

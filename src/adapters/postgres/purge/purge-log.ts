@@ -95,13 +95,6 @@ const quickSteps = (client: PostgresClient) => ({
       ),
     ),
 
-  emptySegment: async (purge: bigint) =>
-    only(
-      await client.run(
-        (sql) => sql<{ answer: boolean }[]>`select pgstream.empty_segment(${purge}::bigint) as answer`,
-      ),
-    ),
-
   unfinishedPurges: async (): Promise<readonly UnfinishedPurge[]> =>
     await client.run(
       (sql) => sql<UnfinishedPurge[]>`
@@ -109,8 +102,15 @@ const quickSteps = (client: PostgresClient) => ({
     ),
 });
 
-/** Steps that count, or pass over an index. */
+/** Steps that count, pass over an index, or remove. */
 const slowSteps = (client: PostgresClient) => ({
+  emptySegment: async (purge: bigint) =>
+    only(
+      await client.run(
+        (sql) => sql<{ answer: boolean }[]>`select pgstream.empty_segment(${purge}::bigint) as answer`,
+      ),
+    ),
+
   expiredSegments: async (retentionMs: number, { counted }: { readonly counted: boolean }) => {
     const rows = await client.run(
       (sql) => sql<SegmentColumns[]>`
@@ -171,7 +171,11 @@ const slowSteps = (client: PostgresClient) => ({
     ),
 });
 
-export const makePurging = (client: PostgresClient): Purging => ({
-  ...quickSteps(client),
+/**
+ * @param quick a connection for what must not wait for a statement that counts a segment: who leads, ticks and rolling. By default the
+ * same one
+ */
+export const makePurging = (client: PostgresClient, quick = client): Purging => ({
+  ...quickSteps(quick),
   ...slowSteps(client),
 });

@@ -363,9 +363,10 @@ begin
 end $$;
 
 -- Announced, but not finished: what a purger that was killed left for the next.
-create function pgstream.unfinished_purges() returns table (id bigint, segment integer, topic_id integer)
+create function pgstream.unfinished_purges() returns table (id bigint, segment integer, topic_id integer, events bigint)
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  select p.id, p.segment, p.topic_id from pgstream.purges p where p.done_at is null order by p.id
+  select p.id, p.segment, p.topic_id, coalesce((select sum(t.events) from pgstream.purged_topics t where t.purge_id = p.id), 0)::bigint
+  from pgstream.purges p where p.done_at is null order by p.id
 $$;
 
 -- Forgets what nobody may ask for any more, at most `rows_max` rows of a kind; answers how many rows went.

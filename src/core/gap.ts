@@ -30,16 +30,30 @@ const hadReadNone = (purged: PurgedTopic, { seen, window }: Cursor): boolean =>
   purged.firstXid >= seen.xmax &&
   (window === null || purged.firstId > window.after || purged.firstXid >= window.until.xmax);
 
+const meet = (firstA: bigint, lastA: bigint, firstB: bigint, lastB: bigint): boolean =>
+  firstA <= lastB && firstB <= lastA;
+
+/** Whether both may count the same events: a topic is trimmed while a segment is announced that a reader holds open, or the other way round. */
+const mayShare = (a: PurgedTopic, b: PurgedTopic): boolean =>
+  a.topic === b.topic &&
+  meet(a.firstXid, a.lastXid, b.firstXid, b.lastXid) &&
+  meet(a.firstId, a.lastId, b.firstId, b.lastId);
+
 /** How many events of which topics a subscription at `cursor` missed; empty when it missed none. */
 export const gapOf = (purged: readonly PurgedTopic[], cursor: Cursor): readonly TopicGap[] => {
   const gaps = new Map<string, TopicGap>();
+  const segments = purged.filter((it) => it.ofSegment);
   for (const it of purged) {
     if (hadReadAll(it, cursor)) continue;
     const before = gaps.get(it.topic);
     gaps.set(it.topic, {
       topic: it.topic,
       events: (before?.events ?? 0) + it.events,
-      exact: (before?.exact ?? true) && it.done && hadReadNone(it, cursor),
+      exact:
+        (before?.exact ?? true) &&
+        it.done &&
+        hadReadNone(it, cursor) &&
+        (it.ofSegment || !segments.some((segment) => mayShare(it, segment))),
     });
   }
   return [...gaps.values()];

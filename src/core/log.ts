@@ -126,6 +126,8 @@ export interface PurgedTopic {
   readonly firstId: bigint;
   readonly lastId: bigint;
   readonly floor: Snapshot;
+  /** Whether a whole segment went; else the topic was trimmed. */
+  readonly ofSegment: boolean;
   /** False while it is announced and may still be under way. */
   readonly done: boolean;
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import { makePurging } from "../../src/adapters/postgres/purge/purge-log.ts";
 import { sqlstateOf } from "../../src/adapters/postgres/sqlstate.ts";
+import type { TopicGap } from "../../src/core/gap.ts";
 import { becomeAnotherServer, openTestClient, readAll, readerFromStart } from "../support/log-database.ts";
 import { type Bench, dayMs, openBench, openTransaction } from "../support/purging.ts";
 
@@ -161,7 +162,7 @@ describe("a segment", () => {
     });
     expect(await log.ids()).toHaveLength(21);
     await open.end("commit");
-    expect(await log.round()).toMatchObject({ segmentsEmptied: 1, failures: [] });
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 1n, failures: [] });
     expect(await log.ids()).toHaveLength(20);
   });
 
@@ -202,6 +203,25 @@ describe("a segment", () => {
     await log.publish("courses");
     expect(await announce(segment, floor)).not.toEqual(nothing);
     await open.end("rollback");
+  });
+
+  test("that a reader holds, and of which a topic is trimmed meanwhile, is told of as at most so many", async () => {
+    await using log = await openBench();
+    await log.publish("sessions", 10);
+    await log.roll();
+    const later = await log.publish("courses");
+    await log.pass("8 days");
+    await log.setRetention("sessions", "1 hour");
+    const open = await openTransaction(log.url);
+    await open.sql`select count(*) from pgstream.events_0`;
+    await using client = openTestClient(log.url);
+    const gaps: TopicGap[] = [];
+    const reader = await readerFromStart(client, { onGap: (gap) => void gaps.push(...gap) });
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 0, eventsTrimmed: 10 });
+    await open.end("commit");
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 1 });
+    expect(await readAll(reader)).toEqual([...later]);
+    expect(gaps).toEqual([{ topic: "sessions", events: 20, exact: false }]);
   });
 
   test("of the log that nobody has ticked is never old enough", async () => {

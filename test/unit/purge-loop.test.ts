@@ -235,7 +235,7 @@ describe("a preview", () => {
     const { purging, calls } = makeFakeLog({
       segments: [4],
       topics: [1],
-      unfinished: [{ id: 2n, segment: 2, topicId: null }],
+      unfinished: [{ id: 2n, segment: 2, topicId: null, events: 7n }],
     });
     expect(await previewPurge(purging, 1_000)).toEqual([
       "segment 2: announced earlier as purge 2, not finished",

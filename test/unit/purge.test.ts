@@ -59,10 +59,10 @@ test("a purger that is not the one at work does nothing", async () => {
 });
 
 test("what an earlier purger announced is finished first", async () => {
-  const { calls } = await purge({
+  const { round, calls } = await purge({
     unfinished: [
-      { id: 2n, segment: 2, topicId: null },
-      { id: 1_001n, segment: null, topicId: 1 },
+      { id: 2n, segment: 2, topicId: null, events: 7n },
+      { id: 1_001n, segment: null, topicId: 1, events: 9n },
     ],
     segments: [3],
   });
@@ -76,6 +76,7 @@ test("what an earlier purger announced is finished first", async () => {
     "expired topics",
     "forget",
   ]);
+  expect(round).toMatchObject({ segmentsEmptied: 2, eventsPurged: 10n });
 });
 
 describe("a lock that is held", () => {
@@ -129,7 +130,7 @@ describe("segments are emptied in order", () => {
 
   test("and none while an announced one is left over", async () => {
     const { calls } = await purge({
-      unfinished: [{ id: 2n, segment: 2, topicId: null }],
+      unfinished: [{ id: 2n, segment: 2, topicId: null, events: 7n }],
       segments: [3],
       failures: { "empty 2": Array.from({ length: 9 }, locked) },
     });

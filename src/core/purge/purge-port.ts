@@ -31,8 +31,7 @@ export interface AnnouncedPurge {
 }
 
 /** An announcement whose purger has not finished, or was killed. One of the two is null. */
-export interface UnfinishedPurge {
-  readonly id: bigint;
+export interface UnfinishedPurge extends AnnouncedPurge {
   readonly segment: number | null;
   readonly topicId: number | null;
 }

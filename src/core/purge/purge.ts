@@ -12,7 +12,14 @@ import type { Backoff } from "../backoff.ts";
 import { hasCode, isRetryable, messageOf } from "../errors.ts";
 import { keepTrying } from "../keep-trying.ts";
 import type { Clock, Logger } from "../ports.ts";
-import type { ExpiredSegment, ExpiredTopic, Purging, RollLimits, UnfinishedPurge } from "./purge-port.ts";
+import type {
+  AnnouncedPurge,
+  ExpiredSegment,
+  ExpiredTopic,
+  Purging,
+  RollLimits,
+  UnfinishedPurge,
+} from "./purge-port.ts";
 
 export interface PurgeOptions extends RollLimits {
   /** How long events live at least; a topic may have its own. */
@@ -109,10 +116,14 @@ const roll = async (round: Round): Promise<void> => {
 };
 
 /** Answers whether the segment is empty now. */
-const empty = async (round: Round, segment: number, purge: bigint): Promise<boolean> => {
-  const work = async (): Promise<boolean> => await round.purging.emptySegment(purge);
+const empty = async (round: Round, segment: number, { id, events }: AnnouncedPurge): Promise<boolean> => {
+  const work = async (): Promise<boolean> => await round.purging.emptySegment(id);
   const isEmpty = await step(round, `empty segment ${segment}`, work);
-  if (isEmpty === true) round.done.segmentsEmptied += 1;
+  if (isEmpty === true) {
+    round.done.segmentsEmptied += 1;
+    round.done.eventsPurged += events;
+    round.logger.info({ segment, events: String(events) }, "segment emptied");
+  }
   if (isEmpty === false) round.logger.info({ segment }, "something newer came into the segment; it lives on");
   return isEmpty ?? false;
 };
@@ -132,9 +143,9 @@ const trim = async (round: Round, topic: string, purge: bigint): Promise<void> =
 /** Finishes what was announced before. Answers whether no segment is left over. */
 const finish = async (round: Round): Promise<boolean> => {
   const unfinished = await step(round, "find unfinished purges", round.purging.unfinishedPurges);
-  const finishOne = async ({ id, segment, topicId }: UnfinishedPurge): Promise<boolean> => {
-    if (segment !== null) return await empty(round, segment, id);
-    await trim(round, `topic ${topicId}`, id);
+  const finishOne = async (purge: UnfinishedPurge): Promise<boolean> => {
+    if (purge.segment !== null) return await empty(round, purge.segment, purge);
+    await trim(round, `topic ${purge.topicId}`, purge.id);
     return true;
   };
   let isClear = unfinished !== null;
@@ -144,16 +155,14 @@ const finish = async (round: Round): Promise<boolean> => {
 
 /** In order, and none after one that could not be emptied: below the floor everything is gone. */
 const emptyExpired = async (round: Round): Promise<void> => {
-  const { purging, options, logger } = round;
+  const { purging, options } = round;
   const find = async (): Promise<readonly ExpiredSegment[]> =>
     await purging.expiredSegments(options.retentionMs, { counted: false });
   for (const expired of (await step(round, "find expired segments", find)) ?? []) {
     const { segment } = expired;
     const announce = async () => await purging.announceSegmentPurge(expired);
     const purge = await step(round, `announce the purge of segment ${segment}`, announce);
-    if (purge === null || !(await empty(round, segment, purge.id))) return;
-    round.done.eventsPurged += purge.events;
-    logger.info({ segment, events: String(purge.events) }, "segment emptied");
+    if (purge === null || !(await empty(round, segment, purge))) return;
   }
 };
 

@@ -151,6 +151,7 @@ class FakeDatabase {
       firstId: gone[0]?.id ?? 0n,
       lastId: upTo,
       floor: this.current(),
+      ofSegment: true,
       done,
     });
   }

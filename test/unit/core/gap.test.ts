@@ -22,6 +22,7 @@ const purge = (change: Partial<PurgedTopic> = {}): PurgedTopic => ({
   firstId: 1n,
   lastId: 50n,
   floor: makeSnapshot(250n, []),
+  ofSegment: true,
   done: true,
   ...change,
 });
@@ -98,6 +99,15 @@ test("several purges of a topic add up, and are exact only when each is", () => 
   ]);
   expect(gapOf([purge(), more], at(150n))).toEqual([{ topic: "courses", events: 15, exact: false }]);
   expect(gapOf([purge(), more], at(250n))).toEqual([{ topic: "courses", events: 3, exact: true }]);
+});
+
+test("of a topic that was trimmed in a segment that went too, some may be counted twice: at most", () => {
+  const trimmed = purge({ purge: 2n, ofSegment: false, firstXid: 120n, lastXid: 150n, firstId: 20n });
+  expect(gapOf([purge(), trimmed], at(100n))).toEqual([{ topic: "courses", events: 24, exact: false }]);
+  const elsewhere = { ...trimmed, firstId: 60n, lastId: 90n };
+  expect(gapOf([purge(), elsewhere], at(100n))).toEqual([{ topic: "courses", events: 24, exact: true }]);
+  const later = { ...trimmed, firstXid: 300n, lastXid: 310n, floor: makeSnapshot(320n, []) };
+  expect(gapOf([purge(), later], at(100n))).toEqual([{ topic: "courses", events: 24, exact: true }]);
 });
 
 test("a gap reads as people say it", () => {

@@ -98,7 +98,7 @@ const quickSteps = (client: PostgresClient) => ({
   unfinishedPurges: async (): Promise<readonly UnfinishedPurge[]> =>
     await client.run(
       (sql) => sql<UnfinishedPurge[]>`
-        select id, segment, topic_id as "topicId" from pgstream.unfinished_purges()`,
+        select id, segment, topic_id as "topicId", events from pgstream.unfinished_purges()`,
     ),
 });
 

@@ -66,6 +66,7 @@ interface PurgedColumns {
   readonly first_id: bigint;
   readonly last_id: bigint;
   readonly floor: string;
+  readonly of_segment: boolean;
   readonly done: boolean;
 }
 
@@ -82,6 +83,7 @@ const purgedOf = (row: PurgedColumns): PurgedTopic => ({
   firstId: row.first_id,
   lastId: row.last_id,
   floor: parseSnapshot(row.floor),
+  ofSegment: row.of_segment,
   done: row.done,
 });
 
@@ -140,7 +142,8 @@ const selectPurgedTopics = (
   topicIds: readonly number[] | null,
 ): Statement<PurgedColumns> => sql`
   select p.id as purge, t.name as topic, g.events, g.first_xid::text as first_xid, g.last_xid::text as last_xid,
-    p.first_id, p.last_id, p.floor::text as floor, p.done_at is not null as done
+    p.first_id, p.last_id, p.floor::text as floor,
+    p.segment is not null as of_segment, p.done_at is not null as done
   from pgstream.purges p
   join pgstream.purged_topics g on g.purge_id = p.id
   join pgstream.topics t on t.id = g.topic_id

@@ -179,9 +179,7 @@ describe("a segment", () => {
     await log.pass("8 days");
     expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 1n });
     expect(await log.ids()).toEqual([later]);
-    expect(await log.sql`select epoch from pgstream.purges where segment = 16384`).toMatchObject([
-      { epoch: 2 },
-    ]);
+    expect(await log.sql`select epoch from pgstream.purges where segment > 1`).toMatchObject([{ epoch: 2 }]);
   });
 
   test("in use is nobody's to announce, nor any one up to a position that is still to come, or to none", async () => {
@@ -196,7 +194,7 @@ describe("a segment", () => {
     const nothing = { purge: null };
     const toCome = "1:9223372036854775806:";
     const [now] = await log.sql<{ floor: string }[]>`select pg_current_snapshot()::text as floor`;
-    for (const number of [1, 2, 16, 99, -1, null])
+    for (const number of [1, 2, 16_384, 99, -1, null])
       expect(await announce(number, now?.floor ?? "")).toEqual(nothing);
     for (const position of [toCome, null]) expect(await announce(segment, position)).toEqual(nothing);
     // Nothing is locked for it: who publishes goes on.

@@ -84,6 +84,12 @@ describe("a connection that is", () => {
     "ended while it is refused": "wedged",
     // Its socket would be opened all the same, and left so for as long as connecting may take.
     "ended while it is opened": "wedged",
+    // It would take the rows that came for all that there are.
+    "the first of several hosts, and lost in the middle of its first answer": "answered in part",
+    // It would never try the others.
+    "to the first of several hosts, which says nothing,": "given up",
+    // It would dial them for ever, hundreds of times a second.
+    "refused by all of several hosts": "wedged",
     // It would put as many holes in front of the next answer as rows had come before the error.
     "failed in the middle of its rows": "answered 3 rows",
     // It would copy each chunk of a reply for the sake of the row that its beginning belongs to.

@@ -45,6 +45,36 @@ const nobodysUrl = async (): Promise<string> => {
   return `postgres://nobody@127.0.0.1:${port}/nothing`;
 };
 
+const listening = async (onSocket: (socket: Socket) => void): Promise<string> => {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    onSocket(socket);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+};
+
+/** The server, by way of somebody who resets the first connection in the middle of an answer. */
+const cutting = async (): Promise<string> => {
+  let isCut = false;
+  return await listening((from) => {
+    const { hostname, port } = new URL(url);
+    const to = connect({ host: hostname, port: Number(port) });
+    to.on("error", () => {});
+    from.pipe(to);
+    to.on("data", (chunk: Buffer) => {
+      from.write(chunk);
+      if (isCut || !chunk.includes("marked")) return;
+      isCut = true;
+      from.resetAndDestroy();
+      to.destroy();
+    });
+  });
+};
+
+const urlOf = (...hosts: readonly string[]): string => url.replace(new URL(url).host, hosts.join(","));
+
 /** Bytes copied from buffer to buffer from now on. */
 const countCopied = (): (() => number) => {
   let copied = 0;
@@ -114,6 +144,33 @@ const cases: Readonly<Record<string, () => Promise<string>>> = {
     await Promise.resolve();
     await opening.end({ timeout: 0 });
     return await closed.promise;
+  },
+  "the first of several hosts, and lost in the middle of its first answer": async () => {
+    const host = await cutting();
+    const several = open(urlOf(host, host), options);
+    const rows = 20_000;
+    const cut = several`select 'marked' || repeat('x', 1000) from generate_series(1, ${rows}::integer)`.then(
+      (answer) => (answer.length === rows ? "not cut" : "answered in part"),
+      () => "well",
+    );
+    // Behind it, so that the driver connects again.
+    await several`select 1`.catch(() => {});
+    return await cut;
+  },
+  "to the first of several hosts, which says nothing,": async () => {
+    const mute = await listening(() => {});
+    const several = open(urlOf(mute, new URL(url).host), { ...options, connect_timeout: 1 });
+    return await several`select 1`.then(
+      () => "well",
+      () => "given up",
+    );
+  },
+  "refused by all of several hosts": async () => {
+    const { host } = new URL(await nobodysUrl());
+    return await open(urlOf(host, host), options)`select 1`.then(
+      () => "answered by nobody",
+      () => "well",
+    );
   },
   "failed in the middle of its rows": async () => {
     await sql`select 1 / (3 - n) from generate_series(1, 5) n`.catch(() => {});

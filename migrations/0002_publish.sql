@@ -182,8 +182,9 @@ begin
     ids := remembered.answer;
     if ids is null then
       -- The bound stands in the text: the planner must see it, or every segment is locked. By the transaction's time, too:
-      -- after a restore xids come again.
-      select t.last_id into bound from pgstream.ticks t where t.xid < remembered.xid order by t.epoch desc, t.xid desc limit 1;
+      -- after a restore xids come again, and ticks of another server have small ones behind the ids that are looked for.
+      select t.last_id into bound from pgstream.ticks t where t.xid < remembered.xid and t.at <= remembered.at
+        order by t.epoch desc, t.xid desc limit 1;
       execute format('select array(select e.id from pgstream.events e where e.id > %s and e.xid = $1 and e.created_at = $2 order by e.id)',
         coalesce(bound, 0)) into ids using remembered.xid, remembered.at;
     end if;
@@ -385,8 +386,12 @@ end $$;
 create function pgstream.check_headers(header_list text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if exists (select from unnest(header_list) h where json_typeof(h::json) <> 'object') then
-    raise sqlstate 'PS001' using message = 'headers must be a JSON object';
+  -- By case, for json_each() takes objects alone.
+  if exists (
+    select from unnest(header_list) h where case json_typeof(h::json)
+      when 'object' then exists (select from json_each(h::json) v where json_typeof(v.value) <> 'string') else h is not null end)
+  then
+    raise sqlstate 'PS001' using message = 'headers must be a JSON object of names and texts';
   end if;
 exception when invalid_text_representation then
   raise sqlstate 'PS001' using message = 'headers are not JSON';

@@ -159,11 +159,17 @@ const encodeJson = (what: string, value: unknown): string => {
   return text;
 };
 
+const areTexts = (headers: unknown): boolean =>
+  typeof headers === "object" &&
+  headers !== null &&
+  !Array.isArray(headers) &&
+  Object.values(headers).every((it) => typeof it === "string");
+
 const encodeHeaders = (topic: string, headers: unknown): string | null => {
   if (headers === undefined || headers === null) return null;
   const what = `headers of an event on topic ${topic}`;
   const text = encodeJson(what, headers);
-  if (text.trimStart().startsWith("{")) return text;
+  if (areTexts(JSON.parse(text))) return text;
   throw new PgstreamError("invalid_event", `${what} must be an object of names and texts`);
 };
 

@@ -47,6 +47,8 @@ describe("what is wrong is refused, and leaves nothing behind", () => {
     ],
     "an idempotency key of 2,052 bytes": ["PS001", { topic: "new", idempotencyKey: wide(513) }],
     "headers that are no object": ["PS001", { topic: "new", headers: "[1]" }],
+    "headers that are null": ["PS001", { topic: "new", headers: "null" }],
+    "a header that is no text": ["PS001", { topic: "new", headers: '{"a":"b","n":1}' }],
     "a blank in the topic": ["PS002", { topic: "a b" }],
     "a letter with an accent in the topic": ["PS002", { topic: "caf\u00E9" }],
     "an empty token": ["PS002", { topic: "a..b" }],

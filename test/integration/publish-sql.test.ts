@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 
+import { becomeAnotherServer } from "../support/log-database.ts";
 import { publishColumns, publishDraft, rowsOf, stateOf, type Draft } from "../support/publish-sql.ts";
 import { openReadBench, roll, publish, type ReadBench, type Session } from "../support/read-bench.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -239,6 +240,18 @@ describe("a publisher's batch", () => {
       where l.pid = pg_backend_pid() and c.relname ~ '^events_[0-2](_|$)'`;
     await a`commit`;
     expect([...locked]).toEqual([]);
+  });
+
+  test("is found again after a restore, where ticks have small xids again, and large ids", async () => {
+    const { bench, a } = await setup();
+    await using _ = bench;
+    const ids = await publishColumns(a, { publisher, batch: 1 });
+    await becomeAnotherServer(a);
+    await publish(a);
+    await a`
+      insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
+      select 2, '3', '3:3:', last_value, last_value, clock_timestamp() from pgstream.event_ids`;
+    expect(await publishColumns(a, { publisher, batch: 1 })).toEqual(ids);
   });
 
   test("that is repeated is not refused for what was allowed when it was published", async () => {

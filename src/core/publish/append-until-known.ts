@@ -67,6 +67,9 @@ const refusals = [
   "idempotency_conflict",
 ] as const;
 
+/** The log remembers a publisher that is silent for seven times as long. */
+const idleMsMax = 86_400_000;
+
 const mayHaveArrived = (error: unknown): boolean =>
   hasCode(error, "database_unavailable") && error.details["sent"] !== false;
 
@@ -86,6 +89,7 @@ class NumberingSender implements Sender {
   #retrying: string | null = null;
   /** Whether the batch at hand may have been committed without our knowing. */
   #inDoubt = false;
+  #answeredAt = 0;
 
   constructor(ports: SenderPorts, backoff: Backoff, stopped: AbortSignal) {
     this.#ports = ports;
@@ -100,6 +104,8 @@ class NumberingSender implements Sender {
   }
 
   async append(events: readonly EncodedEvent[]): Promise<readonly bigint[]> {
+    // Before the log forgets it: a first attempt that got lost could not be told from one that was forgotten.
+    if (this.#number > 1n && this.#ports.clock.now() - this.#answeredAt > idleMsMax) this.#renew();
     try {
       for (let attempt = 0; ; attempt += 1) {
         const ids = await this.#appendOnce(events, attempt);
@@ -129,6 +135,7 @@ class NumberingSender implements Sender {
       const batch = { publisher: this.#publisher, number: this.#number, events };
       const ids = await this.#unlessStopped(appender.append(batch));
       this.#number += 1n;
+      this.#answeredAt = this.#ports.clock.now();
       this.#inDoubt = false;
       return ids;
     } catch (error) {

@@ -27,8 +27,11 @@ export interface QueueLimits {
 
 export interface PublishQueue<Call extends WaitingCall> {
   readonly push: (call: Call) => void;
-  /** What the lane is to send now, in order: empty when nothing may go. The lane holds its keys until it is released. */
-  readonly take: (lane: number) => readonly Call[];
+  /**
+   * What the lane is to send now, in order: empty when nothing may go. The lane holds its keys until it is released.
+   * @param isLate whether those that are out have been so for long: then no little is too little
+   */
+  readonly take: (lane: number, isLate?: boolean) => readonly Call[];
   /** All calls of the lane's batch have been answered. */
   readonly release: (lane: number) => void;
   readonly isEmpty: () => boolean;
@@ -99,10 +102,10 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
     this.#events += call.events.length;
   }
 
-  take(lane: number): readonly Call[] {
+  take(lane: number, isLate = false): readonly Call[] {
     const isAlone = this.#out.every((it) => it === null);
-    const eventsMin = isAlone ? 1 : this.#worth();
-    if (this.#events < Math.max(eventsMin, this.#lookAgainAt)) return [];
+    const eventsMin = isAlone || isLate ? 1 : this.#worth();
+    if (this.#events < Math.max(eventsMin, isLate ? 0 : this.#lookAgainAt)) return [];
     const choice = this.#choose(isAlone ? null : this.#heldByOthers(lane));
     if (choice.events < eventsMin) {
       // Not looked at again for every call that comes: a crowd with one key would be passed over each time.

@@ -5,7 +5,7 @@
 
 import type { Backoff } from "../backoff.ts";
 import { hasCode, PgstreamError } from "../errors.ts";
-import { encodeEvent, type EncodedEvent, type EventDraft } from "../event.ts";
+import type { EncodedEvent, EventDraft } from "../event.ts";
 import type { Announcer } from "./announcer.ts";
 import {
   type EventAppender,
@@ -14,18 +14,16 @@ import {
   type Sender,
   type SenderPorts,
 } from "./append-until-known.ts";
+import { type CallLimits, encodeCall } from "./encode-call.ts";
 import { makePublishQueue, type PublishQueue, type WaitingCall } from "./publish-queue.ts";
 import { makeSpace, type Space } from "./space.ts";
 
-export interface PublisherOptions {
+export interface PublisherOptions extends CallLimits {
   readonly batchEventsMax: number;
   readonly batchBytesMax: number;
   /** What may wait, over all calls; more makes `publish` wait until there is room. */
   readonly bufferEventsMax: number;
   readonly bufferBytesMax: number;
-  readonly eventBytesMax: number;
-  /** Of one call: it is one statement, and a server that takes no statement so large would be asked again for ever. */
-  readonly callBytesMax: number;
   /** A lane goes out beside another one only for so many events: fewer wait for that one to come back. */
   readonly furtherLaneEventsMin: number;
   readonly backoff: Backoff;
@@ -72,11 +70,14 @@ interface Lane {
   readonly number: number;
   readonly sender: Sender;
   isOut: boolean;
+  /** By the clock. */
+  outSince: number;
 }
 
+/** A batch that is out for longer waits for something, for somebody's lock say: what has nothing to do with it goes past. */
+const lateMs = 100;
+
 const isList = Array.isArray as (value: unknown) => value is readonly EventDraft[];
-const bytesOf = (events: readonly EncodedEvent[]): number =>
-  events.reduce((sum, event) => sum + event.bytes, 0);
 const eventsOf = (calls: readonly Call[]): readonly EncodedEvent[] => calls.flatMap((call) => call.events);
 
 class BatchingPublisher implements Publisher {
@@ -90,6 +91,7 @@ class BatchingPublisher implements Publisher {
   #unanswered = 0;
   #whenIdle: (() => void)[] = [];
   #isAboutToSend = false;
+  #isLookingAgain = false;
   #closed = false;
   #published = 0;
 
@@ -100,6 +102,7 @@ class BatchingPublisher implements Publisher {
       number,
       sender: makeSender({ ...ports, appender }, options.backoff, this.#stopped.signal),
       isOut: false,
+      outSince: 0,
     }));
     this.#queue = makePublishQueue({ ...options, lanes: ports.appenders.length });
     this.#space = makeSpace(options.bufferEventsMax, options.bufferBytesMax);
@@ -110,19 +113,9 @@ class BatchingPublisher implements Publisher {
   // Not async: each promise on the way costs as much as all the rest of it.
   publish(drafts: EventDraft | readonly EventDraft[]): Promise<bigint | readonly bigint[]> {
     return new Promise((resolve, reject) => {
-      const encode = (draft: EventDraft): EncodedEvent => encodeEvent(draft, this.#options.eventBytesMax);
-      const events = isList(drafts) ? drafts.map(encode) : [encode(drafts)];
+      const { events, bytes } = encodeCall(isList(drafts) ? drafts : [drafts], this.#options);
       if (this.#closed) throw notPublished();
-      const bytes = bytesOf(events);
-      const { callBytesMax } = this.#options;
-      if (bytes > callBytesMax) {
-        throw new PgstreamError(
-          "event_too_large",
-          `the ${events.length} events of one call have ${bytes} bytes, more than the ${callBytesMax} allowed: publish them in several calls`,
-        );
-      }
-      const { length } = events;
-      if (length === 0) {
+      if (events.length === 0) {
         resolve([]);
         return;
       }
@@ -131,7 +124,7 @@ class BatchingPublisher implements Publisher {
         bytes,
         reject,
         resolve: isList(drafts)
-          ? (ids, from) => resolve(ids.slice(from, from + length))
+          ? (ids, from) => resolve(ids.slice(from, from + events.length))
           : (ids, from) => resolve(ids[from] as bigint),
       });
     });
@@ -181,15 +174,27 @@ class BatchingPublisher implements Publisher {
   }
 
   #sendAll(): void {
+    const lateSince = this.#ports.clock.now() - lateMs;
+    const isLate = this.#lanes.every(({ isOut, outSince }) => !isOut || outSince <= lateSince);
     for (const lane of this.#lanes) {
       if (lane.isOut) continue;
-      const calls = this.#queue.take(lane.number);
+      const calls = this.#queue.take(lane.number, isLate);
       if (calls.length > 0) void this.#goOut(lane, calls);
     }
+    if (!this.#queue.isEmpty() && this.#lanes.some(({ isOut }) => !isOut)) void this.#lookAgain();
+  }
+
+  async #lookAgain(): Promise<void> {
+    if (this.#isLookingAgain) return;
+    this.#isLookingAgain = true;
+    await this.#ports.clock.sleep(lateMs, this.#stopped.signal);
+    this.#isLookingAgain = false;
+    this.#sendAll();
   }
 
   async #goOut(lane: Lane, calls: readonly Call[]): Promise<void> {
     lane.isOut = true;
+    lane.outSince = this.#ports.clock.now();
     await this.#send(lane, calls);
     lane.isOut = false;
     this.#queue.release(lane.number);

@@ -179,8 +179,18 @@ test("a bad topic is refused by its own name", () => {
   }
 });
 
-test("headers that are no object are refused", () => {
-  for (const headers of ["a", 42, true, ["a"], new Date(0), () => 1, { a: 1n }]) {
+test("headers that are no object of texts are refused", () => {
+  for (const headers of [
+    "a",
+    42,
+    true,
+    ["a"],
+    new Date(0),
+    () => 1,
+    { a: 1n },
+    { a: 1 },
+    { a: "b", c: { d: [] } },
+  ]) {
     expect(refusal({ headers } as unknown as Partial<EventDraft>)).toBe("invalid_event");
   }
 });

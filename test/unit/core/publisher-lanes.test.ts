@@ -72,6 +72,23 @@ describe("two lanes", () => {
     await Promise.all([...calls, more]);
   });
 
+  test("are not kept from little by a batch that waits: it goes past after a moment, what has its key does not", async () => {
+    const { lanes, publisher, keyed, sent, clock } = setup({ furtherLaneEventsMin: 256 });
+    const release = lanes[0].hold();
+    const waiting = publisher.publish(keyed("a"));
+    await settle();
+    const others = [publisher.publish(keyed("b")), publisher.publish(keyed("a", "a2"))];
+    await clock.pass(99);
+    expect(sent(1)).toEqual([]);
+    await clock.pass(200);
+    expect(sent(1)).toEqual([['"b"']]);
+    expect(await others[0]).toBeGreaterThan(0n);
+    expect(sent(0)).toEqual([['"a"']]);
+    release();
+    await Promise.all([waiting, ...others]);
+    expect([...sent(0), ...sent(1)].flat()).toEqual(['"a"', '"a2"', '"b"']);
+  });
+
   test("never carry one key at once: its next event goes when the one before it has been answered", async () => {
     const { lanes, publisher, keyed, sent } = setup();
     const release = lanes[0].hold();

@@ -105,6 +105,18 @@ describe("batching", () => {
   });
 });
 
+test("a list with a hole in it is refused, and takes nobody else's ids", async () => {
+  const { publisher } = setup();
+  const sparse: EventDraft[] = [];
+  sparse[1] = event("b");
+  const outcomes = await Promise.all(
+    [[event("a")], sparse, [event("c")], [event("d")]].map(
+      async (it) => await outcomeOf(publisher.publish(it)),
+    ),
+  );
+  expect(outcomes).toEqual([[1n], "invalid_event", [2n], [3n]]);
+});
+
 describe("one bad event", () => {
   test("among 500 calls fails alone, and everybody else gets an id of their own event", async () => {
     const { appender, publisher } = setup();
@@ -198,6 +210,22 @@ describe("a publisher that the log has forgotten", () => {
       ["publisher-2", 1n],
     ]);
     expect(appender.committed).toHaveLength(2);
+  });
+
+  test("takes a new name while the log still knows the old one, so that nothing is unknown for having been idle", async () => {
+    const { appender, publisher, clock } = setup();
+    await publisher.publish(event(1));
+    await clock.pass(86_400_001);
+    appender.forget();
+    appender.next("lose request");
+    const id = publisher.publish(event(2));
+    await clock.pass(100);
+    expect(await id).toBe(2n);
+    expect(appender.calls.map((call) => call.publisher)).toEqual([
+      "publisher-1",
+      "publisher-2",
+      "publisher-2",
+    ]);
   });
 
   test("says unknown when a batch is in doubt, and goes on with the next", async () => {

@@ -123,8 +123,6 @@ export class SharedTail implements Tail {
   #leave(queue: TailQueue): void {
     this.#members.delete(queue);
     if (this.#members.size === 0) this.#reading = null;
-    // Perhaps it was the only one that all waited for.
-    if (this.#isPutOff) this.#ports.wakeups.raise();
   }
 
   /**

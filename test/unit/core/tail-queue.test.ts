@@ -17,7 +17,7 @@ const restAt = (xmax: bigint): Cursor => ({
   window: null,
 });
 
-const makeQueue = (): TailQueue => {
+const makeQueue = (limits = { eventsMax: 100, bytesMax: 10_000 }): TailQueue => {
   const member = {
     filter: parseTopicPatterns(["wanted"]),
     epoch,
@@ -25,11 +25,7 @@ const makeQueue = (): TailQueue => {
     pollIntervalMs: 1_000,
     onNews: () => {},
   };
-  const queue = new TailQueue(
-    member,
-    { eventsMax: 100, bytesMax: 10_000 },
-    { onDrop: () => {}, onClose: () => {} },
-  );
+  const queue = new TailQueue(member, limits, { onDrop: () => {}, onClose: () => {} });
   queue.push({ start: restAt(10n), end: restAt(10n), events: [] });
   return queue;
 };
@@ -82,5 +78,48 @@ describe("what waits for a member", () => {
     }
     expect(windows.flatMap(({ events }) => events.map(({ id }) => id))).toEqual([8n, 9n, 3n, 4n, 5n, 6n]);
     expect(windows.at(-1)?.end).toEqual(restAt(30n));
+  });
+
+  test("never passes over what lies between two places where it is told to go on alone", () => {
+    const queue = makeQueue();
+    const places = [restAt(10n), restAt(20n), restAt(30n), restAt(40n)];
+    for (const place of places.slice(1)) queue.push(windowOf(place, place, "wanted"));
+    expect(windowsOf(queue).map(({ start, end }) => [start, end])).toEqual(places.map((it) => [it, it]));
+  });
+
+  test("puts it out when that is too much, and only then: what it has taken does not count", () => {
+    const eventOfBytes = (bytes: number, headers: number): TailWindow["events"][number] =>
+      eventOf(
+        {
+          id: 1n,
+          topicId: 1,
+          key: null,
+          type: null,
+          headers: headers === 0 ? null : JSON.stringify({ h: "x".repeat(headers - 8) }),
+          createdAt: new Date(0),
+          data: `"${"x".repeat(bytes - headers - 2)}"`,
+        },
+        "wanted",
+      );
+    const tenEach: Readonly<Record<string, TailWindow["events"]>> = {
+      events: Array.from({ length: 10 }, () => eventOfBytes(2, 0)),
+      data: [eventOfBytes(1_000, 0)],
+      headers: [eventOfBytes(1_000, 900)],
+    };
+    for (const [what, events] of Object.entries(tenEach)) {
+      const queue = makeQueue({ eventsMax: 30, bytesMax: 3_000 });
+      let at = 10n;
+      const push = (): void => {
+        queue.push({ start: restAt(at), end: restAt(at + 1n), events });
+        at += 1n;
+      };
+      queue.drop();
+      for (let round = 0; round < 5; round += 1) {
+        for (let n = 0; n < 3; n += 1) push();
+        expect([what, queue.isOpen(), windowsOf(queue).length]).toEqual([what, true, 3]);
+      }
+      for (let n = 0; n < 4; n += 1) push();
+      expect([what, queue.isOpen(), queue.first()]).toEqual([what, false, null]);
+    }
   });
 });

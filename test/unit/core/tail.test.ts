@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { epochIds, type FakeLog, makeFakeLog } from "./fake-log.ts";
-import { drain, earliest, openTail, turn } from "./fake-tail.ts";
+import { drain, earliest, limits, openTail, turn } from "./fake-tail.ts";
 
 describe("the tail", () => {
   test("reads a window once for all its members", async () => {
@@ -252,18 +252,59 @@ describe("the tail", () => {
     expect(await drain(follower)).toEqual([3n]);
   });
 
-  test("passes over nothing that a purge removed before it was read: its members are told", async () => {
+  test("looks as often as its most eager member polls, whatever becomes of the hints", async () => {
     const database = makeFakeLog();
     await using tail = openTail(database);
     const follower = tail.follow(await earliest(database));
     await drain(follower);
     await tail.settle();
+    await drain(follower);
     database.publish("a");
-    database.purge("a", 1n);
-    database.publish("a");
+    await tail.clock.pass(1_000);
+    expect(await drain(follower)).toEqual([1n]);
+    expect(follower.isTogether()).toBeTrue();
+  });
+
+  test("takes in nobody of another epoch: what was seen in one says nothing of the other", async () => {
+    const database = makeFakeLog();
+    await using tail = openTail(database);
+    const first = tail.follow(await earliest(database));
+    await drain(first);
     await tail.settle();
-    const outcome = await follower.next().catch((error: unknown) => String(error));
-    expect(outcome).toContain("unexpected gap");
+    // It has not noticed yet.
+    const arrival = Promise.withResolvers<void>();
+    database.before = async (call) => {
+      if (call === "live") await arrival.promise;
+    };
+    database.openEpoch(epochIds.second, 2n ** 36n);
+    const second = tail.follow(await earliest(database));
+    const taken = [await drain(second), second.isTogether()];
+    arrival.resolve();
+    expect(taken).toEqual([[], false]);
+  });
+
+  test("is left alone for a while when it has failed", async () => {
+    const database = makeFakeLog();
+    await using tail = openTail(database);
+    const follower = tail.follow(await earliest(database));
+    await drain(follower);
+    await tail.settle();
+    await drain(follower);
+    database.before = (call) => {
+      if (call === "live") throw new Error("no answer");
+    };
+    database.calls.length = 0;
+    for (let n = 1n; n <= 5n; n += 1n) {
+      database.publish("a");
+      await tail.settle();
+      expect(await drain(follower)).toEqual([n]);
+      expect(follower.isTogether()).toBeFalse();
+    }
+    expect(database.calls.filter((call) => call === "live")).toHaveLength(1);
+    database.before = () => {};
+    await tail.clock.pass(limits.pauseMs);
+    await drain(follower);
+    expect(follower.isTogether()).toBeTrue();
   });
 
   const oddities: Readonly<

@@ -105,6 +105,16 @@ test("what stays keeps its place in front of what comes later, however often it 
   expect(take(1)).toBe("");
 });
 
+test("a further lane goes out for half of what the other carries, and not for less", () => {
+  const { push, take } = setup({ furtherLaneEventsMin: 2 });
+  push("abcdefghij1");
+  expect(take(0)).toBe("abcdefghij1");
+  push("k2 l3 m4 n5");
+  expect(take(1)).toBe("");
+  push("o6");
+  expect(take(1)).toBe("k2 l3 m4 n5 o6");
+});
+
 describe("lanes that are free", () => {
   test("share what waits when each share is worth a lane", () => {
     const { push, take } = setup({ furtherLaneEventsMin: 3 });
@@ -138,4 +148,18 @@ test("no more than a thousand calls that must stay are passed over in search of 
   push(Array.from({ length: 1_000 }, () => "a2").join(" "));
   push("b3");
   expect(take(1)).toBe("");
+});
+
+test("nothing is kept of what has been sent", () => {
+  const { queue, take } = setup({ furtherLaneEventsMin: 1 });
+  const sent: WeakRef<NamedCall>[] = [];
+  for (let n = 0; n < 1_000; n += 1) {
+    const it = call(`a${n}`);
+    sent.push(new WeakRef(it));
+    queue.push(it);
+    take(0);
+    queue.release(0);
+  }
+  Bun.gc(true);
+  expect(sent.filter((it) => it.deref() !== undefined).length).toBeLessThan(100);
 });

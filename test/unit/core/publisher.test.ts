@@ -2,47 +2,13 @@ import { describe, expect, test } from "bun:test";
 
 import { PgstreamError } from "../../../src/core/errors.ts";
 import type { EventDraft } from "../../../src/core/event.ts";
-import { makePublisher, type PublisherOptions } from "../../../src/core/publish/publisher.ts";
-import { makeFakeAppender } from "./fake-appender.ts";
-import { isPending, makeFakeClock, makeFakeLogger, outcomeOf, settle } from "./fakes.ts";
-
-/** One lane, unless told otherwise. */
-const setup = ({ lanes = 1, ...options }: Partial<PublisherOptions> & { readonly lanes?: number } = {}) => {
-  const appender = makeFakeAppender();
-  const clock = makeFakeClock();
-  const announced: bigint[] = [];
-  let names = 0;
-  const publisher = makePublisher(
-    {
-      appenders: Array.from({ length: lanes }, () => appender),
-      announcer: { announce: (lastId) => void announced.push(lastId), settled: async () => {} },
-      clock,
-      random: () => 0.5,
-      newId: () => `publisher-${(names += 1)}`,
-      logger: makeFakeLogger(),
-    },
-    {
-      batchEventsMax: 1_000,
-      batchBytesMax: 2 ** 20,
-      bufferEventsMax: 10_000,
-      bufferBytesMax: 2 ** 24,
-      callBytesMax: 2 ** 28,
-      eventBytesMax: 2 ** 20,
-      furtherLaneEventsMin: 1,
-      backoff: { delayMsMin: 50, delayMsMax: 5_000 },
-      ...options,
-    },
-  );
-  return { appender, clock, publisher, announced };
-};
-
-const event = (data: unknown, topic = "t"): EventDraft => ({ topic, data });
-const batchSizes = (appender: ReturnType<typeof makeFakeAppender>): number[] =>
-  appender.calls.map((call) => call.events.length);
+import type { AppendBatch } from "../../../src/core/publish/append-until-known.ts";
+import { batchSizes, event, makeTestPublisher } from "./fake-publisher.ts";
+import { isPending, outcomeOf, settle } from "./fakes.ts";
 
 describe("batching", () => {
   test("what is called while a batch is on its way goes out together in the next one", async () => {
-    const { appender, publisher } = setup();
+    const { appender, publisher } = makeTestPublisher();
     const release = appender.hold();
     const first = publisher.publish(event(0));
     await settle();
@@ -56,13 +22,13 @@ describe("batching", () => {
   });
 
   test("calls of one turn go together, the first included", async () => {
-    const { appender, publisher } = setup();
+    const { appender, publisher } = makeTestPublisher();
     await Promise.all([1, 2, 3].map(async (n) => await publisher.publish(event(n))));
     expect(batchSizes(appender)).toEqual([3]);
   });
 
   test("ids grow in the order of the calls, whatever the batches", async () => {
-    const { publisher, appender } = setup({ batchEventsMax: 7 });
+    const { publisher, appender } = makeTestPublisher({ batchEventsMax: 7 });
     const ids = await Promise.all(
       Array.from({ length: 100 }, async (_, n) => await publisher.publish(event(n))),
     );
@@ -72,7 +38,7 @@ describe("batching", () => {
   });
 
   test("a batch is never more than the limits, but a call of several events is never split", async () => {
-    const { appender, publisher } = setup({ batchEventsMax: 10 });
+    const { appender, publisher } = makeTestPublisher({ batchEventsMax: 10 });
     const release = appender.hold();
     const calls = [3, 8, 25, 1, 1].map(
       async (size) => await publisher.publish(Array.from({ length: size }, (_, n) => event(n))),
@@ -84,13 +50,13 @@ describe("batching", () => {
   });
 
   test("bytes are a limit of their own", async () => {
-    const { appender, publisher } = setup({ batchBytesMax: 250 });
+    const { appender, publisher } = makeTestPublisher({ batchBytesMax: 250 });
     await Promise.all([1, 2, 3].map(async () => await publisher.publish(event("x".repeat(100)))));
     expect(batchSizes(appender)).toEqual([2, 1]);
   });
 
   test("batches are numbered one by one, and each is announced once with its last id", async () => {
-    const { appender, publisher, announced } = setup();
+    const { appender, publisher, announced } = makeTestPublisher();
     await publisher.publish([event(1, "a"), event(2, "b"), event(3, "a")]);
     await publisher.publish(event(4, "c"));
     expect(appender.calls.map((call) => call.number)).toEqual([1n, 2n]);
@@ -99,9 +65,10 @@ describe("batching", () => {
   });
 
   test("an empty list is published at once: there is nothing to write", async () => {
-    const { appender, publisher } = setup();
+    const { appender, publisher } = makeTestPublisher();
     expect(await publisher.publish([])).toEqual([]);
     expect(appender.calls).toEqual([]);
+    expect(await isPending(publisher.close(1_000))).toBe(false);
   });
 });
 
@@ -119,7 +86,7 @@ test("a list with a hole in it is refused, and takes nobody else's ids", async (
 
 describe("one bad event", () => {
   test("among 500 calls fails alone, and everybody else gets an id of their own event", async () => {
-    const { appender, publisher } = setup();
+    const { appender, publisher } = makeTestPublisher();
     const release = appender.hold();
     const calls = Array.from(
       { length: 500 },
@@ -137,8 +104,14 @@ describe("one bad event", () => {
     expect(publisher.status().waiting).toBe(0);
   });
 
+  test("leaves the publisher its name: the log remembers one for each that it has heard", async () => {
+    const { appender, publisher } = makeTestPublisher();
+    for (let n = 0; n < 5; n += 1) await outcomeOf(publisher.publish(event("bad")));
+    expect(new Set(appender.calls.map((call) => call.publisher)).size).toBe(1);
+  });
+
   test("takes the others of its own call with it", async () => {
-    const { appender, publisher } = setup();
+    const { appender, publisher } = makeTestPublisher();
     const results = await Promise.all([
       outcomeOf(publisher.publish([event(1), event("bad"), event(3)])),
       outcomeOf(publisher.publish(event(4))),
@@ -148,7 +121,7 @@ describe("one bad event", () => {
   });
 
   test("that is refused before it is sent disturbs nobody", async () => {
-    const { appender, publisher } = setup({ eventBytesMax: 100 });
+    const { appender, publisher } = makeTestPublisher({ eventBytesMax: 100 });
     const drafts = [event(1n), event(1, "no topic"), event("x".repeat(100)), event(2)];
     expect(await Promise.all(drafts.map(async (draft) => await outcomeOf(publisher.publish(draft))))).toEqual(
       ["invalid_event", "invalid_topic", "event_too_large", 1n],
@@ -159,7 +132,7 @@ describe("one bad event", () => {
 });
 
 test("a call that is larger than a statement may be is refused before it is sent", async () => {
-  const { appender, publisher } = setup({ callBytesMax: 100 });
+  const { appender, publisher } = makeTestPublisher({ callBytesMax: 100 });
   const large = [event("x".repeat(60)), event("y".repeat(60))];
   expect(await outcomeOf(publisher.publish(large))).toBe("event_too_large");
   expect(await publisher.publish(event("x".repeat(60)))).toBe(1n);
@@ -167,11 +140,20 @@ test("a call that is larger than a statement may be is refused before it is sent
   expect(publisher.status().waiting).toBe(0);
 });
 
+test("an answer that has not an id for each event is none, and what it is for is not published again", async () => {
+  const { appender, publisher } = makeTestPublisher();
+  const { append } = appender;
+  Object.assign(appender, { append: async (batch: AppendBatch) => (await append(batch)).slice(1) });
+  const calls = [1, 2].map(async (n) => await outcomeOf(publisher.publish(event(n))));
+  expect(await Promise.all(calls)).toEqual(["internal", "internal"]);
+  expect(appender.committed).toHaveLength(2);
+});
+
 describe("an outcome that is unknown", () => {
   test.each(["lose answer", "lose request"] as const)(
     "is repeated under the same number with the same events until the log answers: %s",
     async (outcome) => {
-      const { appender, publisher, clock } = setup();
+      const { appender, publisher, clock } = makeTestPublisher();
       appender.next(outcome, outcome, outcome);
       const first = publisher.publish([event(1), event(2)]);
       await settle();
@@ -188,7 +170,7 @@ describe("an outcome that is unknown", () => {
   );
 
   test("is repeated for as long as the outage lasts, at a bounded pace", async () => {
-    const { appender, publisher, clock } = setup();
+    const { appender, publisher, clock } = makeTestPublisher();
     appender.next(...Array.from({ length: 500 }, () => "lose request" as const));
     const published = publisher.publish(event(1));
     await clock.pass(3_600_000);
@@ -199,8 +181,15 @@ describe("an outcome that is unknown", () => {
 });
 
 describe("a publisher that the log has forgotten", () => {
+  test("before its first batch is told so: under another name it would be no other", async () => {
+    const { appender, publisher } = makeTestPublisher();
+    appender.next(new PgstreamError("publish_unknown", "this publisher is forgotten"));
+    expect(await outcomeOf(publisher.publish(event(1)))).toBe("publish_unknown");
+    expect(appender.calls).toHaveLength(1);
+  });
+
   test("goes on under a new name when nothing of it is in doubt", async () => {
-    const { appender, publisher } = setup();
+    const { appender, publisher } = makeTestPublisher();
     await publisher.publish(event(1));
     appender.forget();
     expect(await publisher.publish(event(2))).toBe(2n);
@@ -229,7 +218,7 @@ describe("a publisher that the log has forgotten", () => {
   });
 
   test("says unknown when a batch is in doubt, and goes on with the next", async () => {
-    const { appender, publisher, clock } = setup();
+    const { appender, publisher, clock } = makeTestPublisher();
     await publisher.publish(event(1));
     appender.next("lose answer");
     const doubtful = outcomeOf(publisher.publish(event(2)));
@@ -246,17 +235,41 @@ describe("a refusal after an outcome that is unknown", () => {
   const denied = new PgstreamError("permission_denied", "no right to publish any more");
 
   test("cannot say that nothing was written: unknown", async () => {
-    const { appender, publisher, clock } = setup();
+    const { appender, publisher, clock } = makeTestPublisher();
     appender.next("lose answer", denied);
     const doubtful = outcomeOf(publisher.publish(event("first")));
     await clock.pass(100);
     expect(await doubtful).toBe("publish_unknown");
   });
 
+  test("that has become known since is believed", async () => {
+    const { appender, publisher, clock } = makeTestPublisher();
+    appender.next("lose answer");
+    const first = publisher.publish(event("first"));
+    await clock.pass(100);
+    expect(await first).toBe(1n);
+    appender.next(denied);
+    expect(await outcomeOf(publisher.publish(event("second")))).toBe("permission_denied");
+  });
+
+  test.each([
+    "invalid_event",
+    "invalid_topic",
+    "unknown_topic",
+    "event_too_large",
+    "idempotency_conflict",
+  ] as const)("says what is wrong with the events: %s", async (code) => {
+    const { appender, publisher, clock } = makeTestPublisher();
+    appender.next("lose request", new PgstreamError(code, "planted"));
+    const refused = outcomeOf(publisher.publish(event("first")));
+    await clock.pass(100);
+    expect(await refused).toBe(code);
+  });
+
   const unwanted = new PgstreamError("unknown_topic", "no such topic");
 
   test("of the events themselves is told, and an attempt that comes through after it is not taken for the next batch", async () => {
-    const { appender, publisher, clock } = setup();
+    const { appender, publisher, clock } = makeTestPublisher();
     appender.next("lose request", unwanted);
     const refused = outcomeOf(publisher.publish(event("first")));
     await clock.pass(100);
@@ -269,7 +282,7 @@ describe("a refusal after an outcome that is unknown", () => {
   });
 
   test("never answers the next events with the ids of the doubtful ones", async () => {
-    const { appender, publisher, clock } = setup();
+    const { appender, publisher, clock } = makeTestPublisher();
     appender.next("lose answer", denied);
     const doubtful = outcomeOf(publisher.publish(event("first")));
     await clock.pass(100);
@@ -283,7 +296,7 @@ describe("a refusal after an outcome that is unknown", () => {
   });
 
   test("of the event itself is certain: had it been written, the log would have answered its id", async () => {
-    const { appender, publisher, clock } = setup();
+    const { appender, publisher, clock } = makeTestPublisher();
     appender.next("lose request");
     const results = [event("bad"), event(2)].map(async (it) => await outcomeOf(publisher.publish(it)));
     await clock.pass(100);
@@ -292,7 +305,7 @@ describe("a refusal after an outcome that is unknown", () => {
 });
 
 test("a full buffer makes the caller wait until there is room, in order", async () => {
-  const { appender, publisher } = setup({ bufferEventsMax: 3, batchEventsMax: 2 });
+  const { appender, publisher } = makeTestPublisher({ bufferEventsMax: 3, batchEventsMax: 2 });
   const release = appender.hold();
   const calls = Array.from({ length: 10 }, async (_, n) => await publisher.publish(event(n)));
   await settle();
@@ -303,88 +316,12 @@ test("a full buffer makes the caller wait until there is room, in order", async 
   expect(publisher.status().waiting).toBe(0);
 });
 
-describe("closing", () => {
-  test("flushes what was accepted, and takes no more", async () => {
-    const { appender, publisher } = setup({ batchEventsMax: 2 });
-    const release = appender.hold();
-    const calls = Array.from({ length: 5 }, async (_, n) => await publisher.publish(event(n)));
-    await settle();
-    const closed = publisher.close(1_000);
-    const late = outcomeOf(publisher.publish(event("late")));
-    release();
-    await closed;
-    expect(await Promise.all(calls)).toHaveLength(5);
-    expect(await late).toBe("database_unavailable");
-    expect(appender.committed).toHaveLength(5);
-  });
-
-  test("an idle publisher closes at once, twice too", async () => {
-    const { publisher } = setup();
-    await publisher.close(1_000);
-    await publisher.close(1_000);
-  });
-
-  test("gives up waiting for an outage after its timeout: unknown for the batch in hand", async () => {
-    const { appender, publisher, clock } = setup();
-    appender.next(...Array.from({ length: 500 }, () => "lose request" as const));
-    const doubtful = outcomeOf(publisher.publish(event(1)));
-    await settle();
-    const closed = publisher.close(2_000);
-    await clock.pass(2_000);
-    await closed;
-    expect(await doubtful).toBe("publish_unknown");
-  });
-
-  const unreachable = new PgstreamError("database_unavailable", "connection refused", {
-    retryable: true,
-    details: { sent: false },
-  });
-
-  test("gives up on a database that was never reached: known not to be published", async () => {
-    const { appender, publisher, clock } = setup();
-    appender.next(...Array.from({ length: 500 }, () => unreachable));
-    const waiting = outcomeOf(publisher.publish(event(1)));
-    await settle();
-    const closed = publisher.close(2_000);
-    await clock.pass(2_000);
-    await closed;
-    expect(await waiting).toBe("database_unavailable");
-  });
-
-  test("gives up on a database that cannot be reached any more: unknown for what it may have got before", async () => {
-    const { appender, publisher, clock } = setup();
-    appender.next("lose answer", ...Array.from({ length: 500 }, () => unreachable));
-    const doubtful = outcomeOf(publisher.publish(event(1)));
-    await settle();
-    const closed = publisher.close(2_000);
-    await clock.pass(2_000);
-    await closed;
-    expect(await doubtful).toBe("publish_unknown");
-  });
-
-  test("gives up on a statement that never answers after its timeout: unknown for its events", async () => {
-    const { appender, publisher, clock } = setup();
-    appender.next("hang");
-    const doubtful = outcomeOf(publisher.publish(event(1)));
-    await settle();
-    const closed = publisher.close(2_000);
-    await clock.pass(2_000);
-    expect(await isPending(closed)).toBe(false);
-    expect(await doubtful).toBe("publish_unknown");
-  });
-
-  test("sends nothing new after its timeout: what had not been sent is known not to be published", async () => {
-    const { appender, publisher, clock } = setup();
-    appender.next("hang");
-    const inHand = outcomeOf(publisher.publish(event(1)));
-    await settle();
-    const queued = outcomeOf(publisher.publish(event(2)));
-    await settle();
-    const closed = publisher.close(2_000);
-    await clock.pass(2_000);
-    expect(await queued).toBe("database_unavailable");
-    await closed;
-    await inHand;
-    expect(appender.calls).toHaveLength(1);
-  });
+test("what has been answered makes room again, in bytes too", async () => {
+  const { appender, publisher } = makeTestPublisher({ bufferBytesMax: 250 });
+  const large = (): EventDraft => event("x".repeat(100));
+  for (let round = 0; round < 5; round += 1) {
+    appender.calls.length = 0;
+    await Promise.all([large(), large(), large(), large()].map(async (it) => await publisher.publish(it)));
+    expect(batchSizes(appender)).toEqual([2, 2]);
+  }
 });

@@ -71,3 +71,26 @@ test("whoever enters may leave at once, however many stand in line", () => {
   expect(passed).toBe(100_000);
   expect(entered).toEqual(["first", "last"]);
 });
+
+test("who has waited takes as much as who has not, and gives it back", () => {
+  const { space, take, entered } = makeQueue(10, 100);
+  take("a", 1, 100);
+  for (let round = 0; round < 5; round += 1) {
+    entered.length = 0;
+    take("b", 1, 60);
+    take("c", 1, 60);
+    expect(entered).toEqual([]);
+    space.give(1, 100);
+    expect(entered).toEqual(["b"]);
+    space.give(1, 60);
+    expect(entered).toEqual(["b", "c"]);
+    take("a", 1, 40);
+    expect(entered).toEqual(["b", "c", "a"]);
+    space.give(1, 60);
+    take("d", 1, 60);
+    expect(entered).toEqual(["b", "c", "a", "d"]);
+    space.give(1, 40);
+    space.give(1, 60);
+    take("a", 1, 100);
+  }
+});

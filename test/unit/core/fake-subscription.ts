@@ -29,6 +29,7 @@ export const makeSubscription = (
   const retries: unknown[] = [];
   const gaps: TopicGap[] = [];
   const advanced: string[] = [];
+  const told: string[] = [];
   const store: { cursor: string | null; asked: number } = { cursor: null, asked: 0 };
   const logger = makeFakeLogger();
   let lives = 0;
@@ -92,9 +93,10 @@ export const makeSubscription = (
         events: {
           onLive: () => {
             lives += 1;
+            told.push("live");
           },
-          onHandle: () => {},
-          onBatch: () => {},
+          onHandle: () => told.push("in hand"),
+          onBatch: (events) => told.push(`done: ${events.map(({ id }) => id).join(", ")}`),
           onRetry: (error) => retries.push(error),
           onGap: (gap) => gaps.push(...gap),
         },
@@ -109,6 +111,7 @@ export const makeSubscription = (
     retries,
     gaps,
     advanced,
+    told,
     logger,
     store,
     run,

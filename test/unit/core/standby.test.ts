@@ -96,6 +96,8 @@ test("the first works, the second stands by for as long as the first renews", as
   expect(first.working()).toBe(1);
   expect(second.held).toEqual([]);
   expect(new Set(second.states)).toEqual(new Set(["standby"]));
+  // Five times in the time to live.
+  expect(second.states).toHaveLength(51);
   for (const it of [first, second]) it.stop.abort();
   await Promise.all([first.outcome, second.outcome]);
 });
@@ -111,6 +113,7 @@ test("who stops gives the lease back: the second need not wait for it to run out
   expect(leases.calls.released).toBe(1);
   await clock.pass(ttlMs / 5);
   expect(second.held).toEqual([2n]);
+  expect(second.states.at(-1)).toBe("holder");
   second.stop.abort();
   await second.outcome;
 });

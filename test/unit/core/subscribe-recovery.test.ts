@@ -47,6 +47,30 @@ describe("a lost connection", () => {
     await running;
   });
 
+  test("that mended for a while is none of the outage that comes next: it is tried again as soon as ever", async () => {
+    for (const onEpochChange of ["stop", "cross"] as const) {
+      const { database, run, clock, stop, store, handled, retries } = makeSubscription({ onEpochChange });
+      for (let n = 0; n < 40; n += 1) database.publish("a");
+      store.cursor = encodeCursor(
+        await startCursor(database.log, database.newestEpoch(), { kind: "earliest" }),
+      );
+      if (onEpochChange === "cross") database.openEpoch(epochIds.second, 1_000n);
+      let before = 0;
+      // Not right behind a failure, which the pages read ahead may have been in front of.
+      database.before = (call) => {
+        const hasGoneOn = handled.length > before;
+        before = handled.length;
+        if (hasGoneOn && call !== "epoch") throw retryable();
+      };
+      const running = run();
+      await clock.pass(5_000);
+      expect(retries.length).toBeGreaterThan(3);
+      expect(new Set(clock.slept.filter((ms) => ms < 1_000))).toEqual(new Set([10]));
+      stop.abort();
+      await running;
+    }
+  });
+
   test("an error that waiting cannot mend ends it", async () => {
     const { database, run } = makeSubscription();
     database.before = () => {
@@ -228,6 +252,18 @@ describe("another epoch", () => {
     await settle(500);
     expect(it.handled).toEqual([first + 1n]);
     expect(it.gaps).toMatchObject([{ topic: "a", events: 1 }]);
+    it.stop.abort();
+    await running;
+  });
+
+  test("told to restart, it has missed nothing of a log that it never had a place in", async () => {
+    const it = makeSubscription({ onEpochChange: "restart" });
+    it.store.cursor = cursorOf(epochIds.foreign);
+    for (let n = 0; n < 3; n += 1) it.database.publish("a");
+    it.database.purge("a", 2n);
+    const running = it.run();
+    await settle(500);
+    expect(it.handled).toEqual([3n]);
     it.stop.abort();
     await running;
   });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 
 import { decodeCursor } from "../../../src/core/cursor-codec.ts";
 import { PgstreamError } from "../../../src/core/errors.ts";
+import type { Tail } from "../../../src/core/tail/tail.ts";
 import { makeSubscription, retryable } from "./fake-subscription.ts";
 import { isPending, outcomeOf, settle } from "./fakes.ts";
 
@@ -161,6 +162,36 @@ describe("hints", () => {
   });
 });
 
+test("what it does is told: each batch that it has in hand, and each that is done", async () => {
+  const { database, run, stop, told } = makeSubscription();
+  for (let n = 0; n < 3; n += 1) database.publish("a");
+  const running = run();
+  await settle(300);
+  stop.abort();
+  await running;
+  expect(told).toEqual(["in hand", "done: 1, 2", "in hand", "done: 3", "live"]);
+});
+
+test("leaves the tail when it ends, so that nothing waits there for nobody", async () => {
+  let members = 0;
+  const leave = (): void => {
+    members -= 1;
+  };
+  const tail: Tail = {
+    join: () => {
+      members += 1;
+      return { first: () => null, drop: () => {}, isOpen: () => true, leave };
+    },
+  };
+  const { run, stop } = makeSubscription({}, {}, { tail });
+  const running = run();
+  await settle(300);
+  expect(members).toBe(1);
+  stop.abort();
+  await running;
+  expect(members).toBe(0);
+});
+
 describe("a handler that fails", () => {
   test("gets the same batch again, a bounded number of times, then the subscription stops in front of it", async () => {
     const attempts: bigint[][] = [];
@@ -295,6 +326,18 @@ describe("stopping", () => {
     expect(handled).toEqual([]);
     expect(advanced).toEqual([]);
     expect(clock.sleepers()).toBe(0);
+  });
+
+  test("has not failed when it cuts off what is being read", async () => {
+    const { database, run, stop, retries } = makeSubscription();
+    database.publish("a");
+    database.before = (call) => {
+      if (call !== "firstPage") return;
+      stop.abort();
+      throw new PgstreamError("database_unavailable", "the connection has been closed on our side");
+    };
+    expect(await outcomeOf(run())).toBeUndefined();
+    expect(retries).toEqual([]);
   });
 
   test("ends a wait for a hint, and one before a retry", async () => {

@@ -70,9 +70,10 @@ describe("a round is due", () => {
 
   test("never again when the schedule has come to its end, until the signal aborts", async () => {
     const stopping = new AbortController();
-    const { clock } = makeFakeClock(() => clock.now() > 60 * minute && stopping.abort());
+    const { clock, sleeps } = makeFakeClock(() => clock.now() > 60 * minute && stopping.abort());
     await untilDue({ next: () => null }, clock, stopping.signal);
     expect(stopping.signal.aborted).toBe(true);
+    expect(sleeps.length).toBeLessThan(200);
   });
 });
 
@@ -165,7 +166,7 @@ describe("a purger", () => {
       now: fake.now,
       sleep: async (ms, signal) => await fake.sleep(isScheduled ? ms : Math.min(ms, 1_000), signal),
     };
-    const { logger } = makeMemoryLogger();
+    const { logger, messages } = makeMemoryLogger();
     const { purging, calls } = makeFakeLog(log);
     const schedule = isScheduled ? makeWall(clock.now).schedule : { next: () => null };
     const progress: PurgerProgress = {
@@ -183,7 +184,7 @@ describe("a purger", () => {
       progress,
       stopping.signal,
     ).catch((error: unknown) => error);
-    return { ending, calls, progress };
+    return { ending, calls, progress, messages };
   };
   const count = (calls: readonly string[], name: string): number => calls.filter((it) => it === name).length;
   const rounds = (calls: readonly string[]): number => count(calls, "unfinished");
@@ -192,7 +193,8 @@ describe("a purger", () => {
     const { calls, progress, ending } = await run({}, 3 * minute);
     expect(ending).toBeUndefined();
     expect(calls[0]).toBe("lead");
-    expect(rounds(calls)).toBeGreaterThan(2);
+    // The wall clock begins at half a minute.
+    expect(rounds(calls)).toBe(4);
     expect(progress).toMatchObject({ obstacle: null, isLeading: true, last: { round: { failures: [] } } });
     expect(calls).toContain("tick");
   });
@@ -202,6 +204,12 @@ describe("a purger", () => {
     expect(rounds(calls)).toBe(1);
     expect(count(calls, "roll")).toBeGreaterThanOrEqual(4);
     expect(count(calls, "roll")).toBeLessThanOrEqual(6);
+  });
+
+  test("counts what it has removed, be it whole segments or single events", async () => {
+    expect((await run({ segments: [4], newerEvents: [4] }, 3 * minute)).progress.purgedEvents).toBe(0n);
+    expect((await run({ segments: [4] }, 3 * minute)).progress.purgedEvents).toBe(4n * 3n);
+    expect((await run({ topics: [1] }, 3 * minute)).progress.purgedEvents).toBe(25n);
   });
 
   test("that stands by does nothing but ask, every second, whether it is to take over", async () => {
@@ -220,14 +228,35 @@ describe("a purger", () => {
     expect(progress.obstacle).toBeNull();
   });
 
-  test("fails with what waiting does not mend, and leaves nothing running", async () => {
-    const { ending, calls } = await run(
-      { failures: { tick: [new PgstreamError("schema_newer", "newer")] } },
-      60 * minute,
+  test("says why it waits, and logs that now and then while it does", async () => {
+    const { calls, progress, messages } = await run(
+      { failures: { lead: Array.from({ length: 1_000 }, gone) } },
+      2.2 * minute,
     );
-    expect(ending).toMatchObject({ code: "schema_newer" });
-    expect(count(calls, "tick")).toBe(1);
+    expect(count(calls, "lead")).toBeGreaterThan(20);
+    expect(progress.obstacle).toBe("waits: database_unavailable");
+    expect(messages.filter((it) => it === "the purger waits and tries again")).toHaveLength(5);
   });
+
+  test("says why it takes no ticks, for as long as it takes none", async () => {
+    const failing = await run({ failures: { tick: Array.from({ length: 1_000 }, gone) } }, 3 * minute);
+    expect(failing.progress.tickObstacle).toBe("cannot take ticks: database_unavailable");
+    const mended = await run({ failures: { tick: [gone()] } }, 3 * minute);
+    expect(mended.progress.tickObstacle).toBeNull();
+  });
+
+  for (const call of ["tick", "lead"]) {
+    test(`fails with what waiting does not mend, and leaves nothing running: ${call}`, async () => {
+      const { ending, calls } = await run(
+        { failures: { [call]: [new PgstreamError("schema_newer", "newer")] } },
+        60 * minute,
+      );
+      expect(ending).toMatchObject({ code: "schema_newer" });
+      // Who leads is asked by both, the rounds and the ticks.
+      expect(count(calls, call)).toBeLessThanOrEqual(2);
+      expect(calls.length).toBeLessThan(10);
+    });
+  }
 });
 
 describe("a preview", () => {

@@ -104,6 +104,12 @@ describe("a lock that is held", () => {
     expect(messages).toContain("a step of the purge failed; it is left for the next round");
   });
 
+  test("is all that is tried again: what else is wrong is left for the next round", async () => {
+    const failure = new PgstreamError("database_error", "division by zero");
+    const { calls } = await purge({ failures: { roll: [failure] } });
+    expect(calls.filter((it) => it === "roll")).toHaveLength(1);
+  });
+
   test("is not tried again by a step that has taken its time already", async () => {
     const { calls } = await purge({ failures: { roll: [locked(), locked()] } }, { retryMsMax: 0 });
     expect(calls.filter((it) => it === "roll")).toHaveLength(1);
@@ -128,13 +134,28 @@ describe("segments are emptied in order", () => {
     });
   }
 
-  test("and none while an announced one is left over", async () => {
+  test("and none while an announced one is left over, though others of them are finished", async () => {
     const { calls } = await purge({
-      unfinished: [{ id: 2n, segment: 2, topicId: null, events: 7n }],
-      segments: [3],
+      unfinished: [
+        { id: 2n, segment: 2, topicId: null, events: 7n },
+        { id: 3n, segment: 3, topicId: null, events: 7n },
+        { id: 1_001n, segment: null, topicId: 1, events: 7n },
+      ],
+      segments: [4],
       failures: { "empty 2": Array.from({ length: 9 }, locked) },
     });
+    expect(calls).toContain("empty 3");
+    expect(calls).toContain("trim 1001");
     expect(calls).not.toContain("expired segments");
+  });
+
+  test("and none when it is not known whether one is left over", async () => {
+    const { calls } = await purge({
+      segments: [4],
+      failures: { unfinished: Array.from({ length: 9 }, locked) },
+    });
+    expect(calls).not.toContain("expired segments");
+    expect(calls).toContain("expired topics");
   });
 });
 
@@ -155,6 +176,16 @@ test("trimming takes small batches with pauses, and so many in a round, over all
 test("forgetting takes bounded batches until a short one, and so many in a round", async () => {
   expect((await purge({ rowsToForget: 25 })).round).toMatchObject({ rowsForgotten: 25 });
   expect((await purge({ rowsToForget: 1_000 })).round).toMatchObject({ rowsForgotten: 40 });
+});
+
+test("a batch that fails is the last one of its step in this round", async () => {
+  const { calls } = await purge({
+    topics: [1],
+    rowsToForget: 100,
+    failures: { "trim 1001": [forbidden()], forget: [forbidden()] },
+  });
+  expect(calls.filter((it) => it === "trim 1001")).toHaveLength(1);
+  expect(calls.filter((it) => it === "forget")).toHaveLength(1);
 });
 
 test("a right that is missing fails its step only, and is told as what waiting does not mend", async () => {

@@ -73,7 +73,7 @@ describe("batching", () => {
 });
 
 test("a list with a hole in it is refused, and takes nobody else's ids", async () => {
-  const { publisher } = setup();
+  const { publisher } = makeTestPublisher();
   const sparse: EventDraft[] = [];
   sparse[1] = event("b");
   const outcomes = await Promise.all(
@@ -202,7 +202,7 @@ describe("a publisher that the log has forgotten", () => {
   });
 
   test("takes a new name while the log still knows the old one, so that nothing is unknown for having been idle", async () => {
-    const { appender, publisher, clock } = setup();
+    const { appender, publisher, clock } = makeTestPublisher();
     await publisher.publish(event(1));
     await clock.pass(86_400_001);
     appender.forget();

@@ -51,6 +51,24 @@ test("purges of an epoch are numbered behind those of every earlier one, and non
   expect(BigInt(String(await announce()))).toBeGreaterThan(2n << 32n);
 }, 60_000);
 
+test("what retention has emptied of an epoch last is its floor, and none of the next one's", async () => {
+  await using bench = await openReadBench();
+  const session = bench.session();
+  for (const segment of [0, 1]) {
+    await publish(session);
+    await roll(session);
+    await session`select from pgstream.announce_segment_purge(${segment}, (select pg_current_snapshot()))`;
+  }
+  await using client = openTestClient(bench.url);
+  const log = makeLog(client);
+  const { newest: first } = await log.epoch();
+  await becomeAnotherServer(session);
+  await publish(session);
+  const { newest: second } = await log.epoch();
+  expect(await log.starts.floor(first)).toMatchObject({ segments: { lastId: (2n << 32n) - 1n }, purge: 2n });
+  expect(await log.starts.floor(second)).toEqual({ segments: null, purge: 2n });
+}, 60_000);
+
 describeOnPostgres([15, 18], "an address that leads to a standby for a while", (version) => {
   const settings = { max_prepared_transactions: "10" };
   const committedLate = async (primary: PostgresServer): Promise<bigint[]> => {

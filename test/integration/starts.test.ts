@@ -190,6 +190,7 @@ describe("an id", () => {
     await session`
       insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
       values (1, pg_current_xact_id(), pg_current_snapshot(), ${String(seen - 1n)}::text::bigint, ${String(seen)}::text::bigint, clock_timestamp())`;
+    await tick(session);
     const next = await publish(session);
     expect(await readFrom(bench, { kind: "id", id: seen })).toEqual([seen, next]);
   });
@@ -219,10 +220,17 @@ describe("an id", () => {
   test("of an earlier epoch starts with this one's first event: restored rows do not come as new when their xids are reached", async () => {
     await using bench = await openReadBench();
     const session = bench.session();
-    await publishMany(session, 3);
+    for (let n = 0; n < 3; n += 1) {
+      await publishMany(session, 1);
+      await tick(session);
+    }
+    const before = await databaseTime(session);
     // As after a restore: the rows are there, their xids lie in the future, the server is another one.
     await session`
       update pgstream.events set xid = (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 20)::text::xid8`;
+    await session`
+      update pgstream.ticks set xid = (xid::text::bigint + 1000)::text::xid8, snapshot = (
+        select (x || ':' || x || ':')::pg_snapshot from (select xid::text::bigint + 1000 as x) future)`;
     await becomeAnotherServer(session);
     const id = await publish(session);
     expect(id).toBe(1n << 47n);
@@ -237,6 +245,12 @@ describe("an id", () => {
       expect(decodeCursor(reader.cursor()).epoch).toHaveLength(36);
       expect(await reader.read()).toEqual([id, next]);
     }
+    // Ticks of the earlier epoch claim to have seen it all.
+    expect(await readFrom(bench, { kind: "id", id: next })).toEqual([next]);
+    expect(await readFrom(bench, { kind: "time", at: before })).toEqual([id, next]);
+    const latest = await bench.reader({ from: { kind: "latest" } });
+    const last = await publish(session);
+    expect(await latest.read()).toEqual([last]);
   });
 });
 

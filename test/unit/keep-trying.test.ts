@@ -59,6 +59,13 @@ test("it is given up when the signal aborts during a wait, and also during the w
     return await Promise.reject(new Error("the connection was closed"));
   };
   expect(await keepTrying(abortingWork, working.options)).toBeNull();
+  const shouldRetry = (): boolean => false;
+  const cutOff = setup(0);
+  const cutOffWork = async (): Promise<string> => {
+    cutOff.stopping.abort();
+    return await Promise.reject(new Error("the connection was closed"));
+  };
+  expect(await keepTrying(cutOffWork, { ...cutOff.options, shouldRetry })).toBeNull();
 });
 
 test("nothing is tried after the signal", async () => {

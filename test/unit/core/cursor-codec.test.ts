@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
-import { atRest, type Cursor, inWindow, sameRest } from "../../../src/core/cursor.ts";
+import { atRest, type Cursor, inWindow, samePlace, sameRest } from "../../../src/core/cursor.ts";
 import { hasCode } from "../../../src/core/errors.ts";
 import { makeSnapshot } from "../../../src/core/snapshot.ts";
 import { makeRandom } from "../../support/seed.ts";
@@ -174,4 +174,31 @@ test("a finished window leaves the cursor at rest at its end, and only equal res
   expect(sameRest(rest, atRest(open))).toBe(false);
   expect(sameRest(rest, open)).toBe(false);
   expect(sameRest(rest, { ...rest, epoch: "f" })).toBe(false);
+});
+
+test("two cursors are at the same place when they stand in the same window, as far in it, or rest there", () => {
+  const rest: Cursor = { epoch: "e", purge: 0n, seen: makeSnapshot(10n, [5n]), window: null };
+  const open = inWindow(rest, makeSnapshot(20n, []), 7n);
+  const others = [
+    rest,
+    { ...rest, epoch: "f" },
+    { ...rest, seen: makeSnapshot(10n, []) },
+    open,
+    { ...open, epoch: "f" },
+    { ...open, seen: makeSnapshot(10n, []) },
+    inWindow(rest, makeSnapshot(20n, []), 8n),
+    inWindow(rest, makeSnapshot(21n, []), 7n),
+  ];
+  for (const [at, a] of others.entries()) {
+    for (const [index, b] of others.entries()) {
+      expect([at, index, samePlace(a, { ...b, purge: 9n })]).toEqual([at, index, at === index]);
+    }
+  }
+});
+
+test("a window that goes back is refused", () => {
+  const seen = makeSnapshot(20n, []);
+  const epoch = "11111111-1111-4111-8111-111111111111";
+  const back = inWindow({ epoch, purge: 0n, seen, window: null }, makeSnapshot(10n, []), 7n);
+  expect(decode(encodeCursor(back))).toBe("refused");
 });

@@ -49,6 +49,10 @@ describe("at rest", () => {
     expect(gapOf([purge()], cursor)).toEqual([]);
   });
 
+  test("at the floor nothing was missed, though one that never was in it still runs amid its transactions", () => {
+    expect(gapOf([purge({ floor: makeSnapshot(250n, [150n]) })], at(260n, 150n))).toEqual([]);
+  });
+
   test("a transaction of its range still running in the cursor may have been in it: at most", () => {
     expect(gapOf([purge()], at(300n, 150n))).toEqual([atMost]);
   });
@@ -78,6 +82,7 @@ describe("in the middle of a window", () => {
 
   test("its transactions are all behind the window's end: exactly, whatever their ids", () => {
     expect(gapOf([purge()], inWindow(at(80n), makeSnapshot(95n, []), 60n))).toEqual([exactly]);
+    expect(gapOf([purge()], inWindow(at(80n), makeSnapshot(100n, []), 60n))).toEqual([exactly]);
   });
 
   test("ids passed, but the window's end does not see all of them: at most", () => {

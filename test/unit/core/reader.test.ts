@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { decodeCursor, encodeCursor } from "../../../src/core/cursor-codec.ts";
-import type { Cursor } from "../../../src/core/cursor.ts";
+import { type Cursor, inWindow } from "../../../src/core/cursor.ts";
 import { makeReader, type Reader, type ReaderOptions } from "../../../src/core/read/reader.ts";
 import { startCursor } from "../../../src/core/read/start.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
@@ -197,6 +197,53 @@ test("another epoch, or a server that is another, stops it loudly", async () => 
   expect(await outcomeOf(reader.next())).toBe("epoch_changed");
 });
 
+describe("a reader that is told to go on from another place", () => {
+  const setup = async () => {
+    const database = makeFakeLog();
+    const start = await earliest(database);
+    for (let n = 0; n < 3; n += 1) database.publish("a");
+    const place = { ...start, seen: database.current() };
+    return { database, start, place, reader: readerFrom(database, start) };
+  };
+
+  test("stops where it is told to, until it is told to go on", async () => {
+    const { database, start, place, reader } = await setup();
+    database.publish("a");
+    await reader.goTo(start, place.seen);
+    expect(await drain(reader)).toEqual([1n, 2n, 3n]);
+    expect(await drain(reader)).toEqual([]);
+    await reader.goTo(place, null);
+    expect(await drain(reader)).toEqual([4n]);
+  });
+
+  test("knows nothing any more of the window that it read last", async () => {
+    const { database, place, reader } = await setup();
+    database.tick();
+    expect(await drain(reader)).toEqual([1n, 2n, 3n]);
+    for (let n = 0; n < 4; n += 1) database.publish("a");
+    await reader.goTo(inWindow(place, database.current(), 5n), null);
+    expect(await drain(reader)).toEqual([6n, 7n]);
+  });
+
+  test("says from there on where it stands", async () => {
+    const { database, place, reader } = await setup();
+    await reader.goTo(place, null);
+    for (let n = 0; n < 4; n += 1) database.publish("a");
+    expect(await reader.next()).toMatchObject({ cursor: { seen: place.seen, window: { after: 6n } } });
+  });
+});
+
+test("a reader is near the present when its window ended there, and not while ticks lie ahead", async () => {
+  const database = makeFakeLog();
+  const reader = readerFrom(database, await earliest(database));
+  database.publish("a");
+  database.tick();
+  database.publish("a");
+  const places: boolean[] = [];
+  while ((await reader.next()) !== null) places.push(reader.isNear());
+  expect(places).toEqual([false, true]);
+});
+
 test("a database that has not yet seen what the cursor has seen stops it loudly", async () => {
   const database = makeFakeLog();
   database.publish("a");
@@ -220,6 +267,14 @@ describe("what retention removed", () => {
     database.purge("a", 3n);
     expect(await drain(reader)).toEqual([4n]);
     expect(gaps).toEqual([[{ topic: "a", events: 3, exact: true }]]);
+  });
+
+  test("before it was read is told, though nothing else has happened", async () => {
+    const gaps: unknown[] = [];
+    const { database, reader } = await setup((gap) => gaps.push(gap));
+    database.purge("a", 4n);
+    expect(await drain(reader)).toEqual([]);
+    expect(gaps).toEqual([[{ topic: "a", events: 4, exact: true }]]);
   });
 
   test("between two pages of a window is told, and what is left of the window comes", async () => {

@@ -103,6 +103,7 @@ test("what was never flushed is not claimed: xids burnt after the newest event s
   expect(crashSafe(makeSnapshot(150n, [120n]), since, 110n)).toEqual({ xmax: 111n, xip: [] });
   expect(crashSafe(makeSnapshot(150n, [105n, 120n]), since, 110n)).toEqual({ xmax: 111n, xip: [105n] });
   expect(crashSafe(makeSnapshot(150n, []), since, null)).toEqual(since);
+  expect(crashSafe(makeSnapshot(150n, []), since, 90n)).toEqual(since);
 });
 
 test("the empty snapshot sees no transaction", () => {

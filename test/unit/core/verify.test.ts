@@ -57,3 +57,29 @@ test("is handled: what the cursor has seen, and of its window what lies up to wh
     toCome: 2,
   });
 });
+
+test("what commits late into the open window is not handled before the window's end has seen it", async () => {
+  const logged = [{ id: 1n, xid: 12n, isOld: false }];
+  const cursor = {
+    epoch: "e",
+    purge: 0n,
+    seen: parseSnapshot("10:10:"),
+    window: { until: parseSnapshot("12:20:12"), after: 2n },
+  };
+  const result = await compare(cursor, { logged: each(logged), receipts: each([]), accounted: none });
+  expect(result).toMatchObject({ missing: { count: 0 }, toCome: 1 });
+});
+
+test("a receipt that is there twice is told, and one that may have expired is not missing", async () => {
+  const logged = [1n, 2n, 3n].map((id) => ({ id, xid: 5n, isOld: id === 2n }));
+  const cursor = { epoch: "e", purge: 0n, seen: parseSnapshot("10:10:"), window: null };
+  const receipts = each([1n, 1n, 1n, 3n]);
+  expect(await compare(cursor, { logged: each(logged), receipts, accounted: none })).toMatchObject({
+    matching: 2,
+    missing: { count: 0 },
+    extra: { count: 0 },
+    duplicate: { count: 2, ids: [1n, 1n] },
+    toCome: 0,
+    expired: 1,
+  });
+});

@@ -38,6 +38,19 @@ test("wakes all who wait, and who comes later until it is cleared", async () => 
   await flag.wait(1_000, stopping.signal);
 });
 
+test("keeps one alarm, for whoever is first, and none for nobody", async () => {
+  const clock = makeFakeClock();
+  const flag = makeWakeupFlag(clock);
+  const stopping = new AbortController();
+  const waits = [1_000, 500, 100, 700].map(async (ms) => await flag.wait(ms, stopping.signal));
+  await settle();
+  expect(clock.sleepers()).toBe(1);
+  stopping.abort();
+  await Promise.all(waits);
+  await settle();
+  expect(clock.sleepers()).toBe(0);
+});
+
 test("wakes at the time told, however many hints came before, and whoever else waits", async () => {
   const clock = makeFakeClock();
   const flag = makeWakeupFlag(clock);

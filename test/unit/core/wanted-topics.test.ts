@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { makeWantedTopics, type WantedTopics } from "../../../src/core/read/wanted-topics.ts";
+import { makeWantedTopics, nameRows, type WantedTopics } from "../../../src/core/read/wanted-topics.ts";
 import { parseTopicPatterns } from "../../../src/core/topic.ts";
 import { epochIds, type FakeLog, makeFakeLog } from "./fake-log.ts";
 
@@ -80,4 +80,20 @@ test("with everything wanted no topic in particular is asked for, but names are 
   expect(topics.name(database.topicId("a"))).toBe("a");
   expect(topics.name(-7)).toBeUndefined();
   expect(database.newestEpoch().id).toBe(epochIds.first);
+});
+
+test("an event of a topic that is not known is a bug, and not one without a topic", () => {
+  const topics = makeWantedTopics(parseTopicPatterns([">"]));
+  const row = {
+    id: 1n,
+    topicId: 7,
+    key: null,
+    type: null,
+    headers: null,
+    createdAt: new Date(0),
+    data: "{}",
+  };
+  expect(() => nameRows({ rows: [row], more: false }, topics)).toThrow(
+    expect.objectContaining({ code: "internal" }),
+  );
 });

@@ -20,24 +20,44 @@ export interface StandbyPorts {
   readonly onState: (state: "standby" | "holder" | "unreachable") => void;
 }
 
+/** A lease runs from when it was asked for: an answer may take its time. */
+interface Term {
+  readonly ttlMs: number;
+  readonly askedAt: number;
+}
+
 /** Resolves when the lease is lost or the signal aborts: when the work has ended, not when it is asked to. */
 const keepLease = async (
   lease: Lease,
   { store, clock, logger }: StandbyPorts,
-  ttlMs: number,
+  { ttlMs, askedAt }: Term,
   signal: AbortSignal,
 ): Promise<void> => {
-  let renewedAt = clock.now();
-  while (!signal.aborted && clock.now() - renewedAt < ttlMs) {
-    await clock.sleep(ttlMs / 3, signal);
-    if (signal.aborted) return;
-    const askedAt = clock.now();
+  let until = askedAt + ttlMs;
+  let isFailing = false;
+  const prolong = async (): Promise<boolean> => {
+    const from = clock.now();
     try {
-      if ((await store.acquire(lease.subscription, lease, ttlMs)) === null) return;
-      renewedAt = askedAt;
+      if ((await store.acquire(lease.subscription, lease, ttlMs)) === null) return false;
+      until = from + ttlMs;
+      isFailing = false;
     } catch (error) {
+      isFailing = true;
       logger.warn({ error: messageOf(error) }, "the lease could not be prolonged; trying again");
     }
+    return true;
+  };
+  while (!signal.aborted && clock.now() < until) {
+    await clock.sleep(Math.min(isFailing ? ttlMs / 10 : ttlMs / 3, until - clock.now()), signal);
+    const leftMs = until - clock.now();
+    if (signal.aborted || (leftMs <= 0 && isFailing)) return;
+    // A store that does not answer keeps nobody at work for longer than the lease lasts. Who was paused past its end may
+    // still be the last who held it.
+    const answered = new AbortController();
+    const runOut = clock.sleep(leftMs > 0 ? leftMs : ttlMs / 10, answered.signal).then(() => false);
+    const isHeld = await Promise.race([prolong(), runOut]);
+    answered.abort();
+    if (!isHeld) return;
   }
 };
 
@@ -48,11 +68,11 @@ const runHolding = async (
   lease: Lease,
   run: Held,
   ports: StandbyPorts,
-  holder: { ttlMs: number; signal: AbortSignal },
+  holder: Term & { readonly signal: AbortSignal },
 ): Promise<void> => {
   const ended = new AbortController();
   const holding = AbortSignal.any([holder.signal, ended.signal]);
-  const kept = keepLease(lease, ports, holder.ttlMs, ended.signal).finally(() => ended.abort());
+  const kept = keepLease(lease, ports, holder, ended.signal).finally(() => ended.abort());
   try {
     await run(lease, holding);
   } catch (error) {
@@ -82,9 +102,11 @@ export const runWithLease = async (
   let isPrepared = false;
   while (!signal.aborted) {
     let lease: Lease | null = null;
+    let askedAt = clock.now();
     try {
       if (!isPrepared) await store.prepare();
       isPrepared = true;
+      askedAt = clock.now();
       lease = await store.acquire(options.subscription, null, options.ttlMs);
       if (lease === null) onState("standby");
     } catch (error) {
@@ -98,6 +120,6 @@ export const runWithLease = async (
     }
     onState("holder");
     logger.info({ subscription: options.subscription, token: String(lease.token) }, "holding the lease");
-    await runHolding(lease, run, ports, { ttlMs: options.ttlMs, signal });
+    await runHolding(lease, run, ports, { ttlMs: options.ttlMs, askedAt, signal });
   }
 };

@@ -15,6 +15,7 @@ const makeLeases = (clock: FakeClock) => {
   let until = -1;
   let isHeld = false;
   let isDown = false;
+  let answer: Promise<void> = Promise.resolve();
   const calls = { prepared: 0, released: 0 };
   const reach = async (): Promise<void> => {
     await Promise.resolve();
@@ -30,6 +31,10 @@ const makeLeases = (clock: FakeClock) => {
       await reach();
       calls.prepared += 1;
     },
+    /** What it answers is a while on its way. */
+    answersAfter: (wait: Promise<void>) => {
+      answer = wait;
+    },
     acquire: async (subscription: string, held: Lease | null, ms: number): Promise<Lease | null> => {
       await reach();
       if (held === null) {
@@ -38,7 +43,9 @@ const makeLeases = (clock: FakeClock) => {
         isHeld = true;
       } else if (!isHeld || held.token !== token) return null;
       until = clock.now() + ms;
-      return { subscription, token };
+      const lease = { subscription, token };
+      await answer;
+      return lease;
     },
     release: async (lease: Lease) => {
       await reach();
@@ -153,6 +160,23 @@ test("when renewal stops, the second takes over with a greater token within the 
   await Promise.all([first.outcome, second.outcome]);
 });
 
+test("who was paused for longer than the lease lasts keeps it when nobody else has taken it", async () => {
+  const { clock, leases } = setup();
+  const paused = makeFakeClock();
+  const process = startProcess(leases, {
+    ...paused,
+    // It wakes up late.
+    sleep: async (ms, signal) => await paused.sleep(ms === ttlMs / 3 ? 2 * ttlMs : ms, signal),
+  });
+  await settle();
+  await clock.pass(2 * ttlMs);
+  await paused.pass(2 * ttlMs);
+  expect([process.working(), process.held]).toEqual([1, [1n]]);
+  expect(leases.holder()).toBe(1n);
+  process.stop.abort();
+  await process.outcome;
+});
+
 test("work that finds the lease lost stands by again, and takes it when it is free", async () => {
   const { clock, leases } = setup();
   let isFirst = true;
@@ -181,12 +205,12 @@ test("any other failure of the work ends it, with the lease given back", async (
 });
 
 describe("a store that is out of reach", () => {
-  test("for less than the time to live changes nothing", async () => {
+  test("for hardly less than the time to live changes nothing", async () => {
     const { clock, leases } = setup();
     const process = startProcess(leases, clock);
     await settle();
     leases.down(true);
-    await clock.pass(ttlMs - 1);
+    await clock.pass((9 * ttlMs) / 10);
     leases.down(false);
     await clock.pass(ttlMs);
     expect(process.held).toEqual([1n]);
@@ -209,6 +233,45 @@ describe("a store that is out of reach", () => {
     expect(process.held).toEqual([1n, 2n]);
     process.stop.abort();
     await process.outcome;
+  });
+
+  test("or answers late, ends the work when the lease has run out that was asked for before", async () => {
+    const { clock, leases } = setup();
+    leases.answersAfter(clock.sleep(ttlMs / 4));
+    const process = startProcess(leases, clock);
+    await clock.pass(ttlMs / 4);
+    expect(process.working()).toBe(1);
+    leases.down(true);
+    await clock.pass((3 * ttlMs) / 4 - 1);
+    expect(process.working()).toBe(1);
+    await clock.pass(1);
+    expect([process.working(), leases.holder()]).toEqual([0, null]);
+    process.stop.abort();
+    await process.outcome;
+  });
+
+  test("and does not even refuse, ends the work no later", async () => {
+    const { clock, leases } = setup();
+    const process = startProcess(leases, clock);
+    await settle();
+    const silence = Promise.withResolvers<void>();
+    const acquire = leases.acquire.bind(leases);
+    Object.assign(leases, {
+      acquire: async (...asked: Parameters<typeof acquire>) => {
+        await silence.promise;
+        return await acquire(...asked);
+      },
+    });
+    await clock.pass(ttlMs - 1);
+    expect(process.working()).toBe(1);
+    await clock.pass(1);
+    expect([process.working(), leases.holder()]).toEqual([0, null]);
+    silence.resolve();
+    await clock.pass(ttlMs);
+    expect(process.held).toEqual([1n, 2n]);
+    process.stop.abort();
+    await process.outcome;
+    expect(clock.sleepers()).toBe(0);
   });
 
   test("at the start is waited for; it is prepared once, when it is there", async () => {

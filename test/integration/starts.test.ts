@@ -251,6 +251,8 @@ describe("an id", () => {
     const latest = await bench.reader({ from: { kind: "latest" } });
     const last = await publish(session);
     expect(await latest.read()).toEqual([last]);
+    const more = await publish(session);
+    expect(await latest.read()).toEqual([more]);
   });
 });
 

@@ -2,8 +2,10 @@
 
 import { afterEach, beforeEach, expect, test } from "bun:test";
 
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import { sqlstateOf } from "../../src/adapters/postgres/sqlstate.ts";
-import { becomeAnotherServer } from "../support/log-database.ts";
+import { emptySnapshot, makeSnapshot, type Snapshot } from "../../src/core/snapshot.ts";
+import { becomeAnotherServer, openTestClient } from "../support/log-database.ts";
 import { caught } from "../support/migrator.ts";
 import {
   openReadBench,
@@ -230,3 +232,82 @@ test("the last id that was handed out is never one that was not, however many ar
   await Promise.all(drawing);
   expect(row?.ahead).toBe(0);
 }, 60_000);
+
+/** A tick by its xid, as PostgreSQL took its snapshot; its last id is a hundred times that. */
+const insertTick = async (epoch: number, xid: bigint, snapshot = `${xid}:${xid}:`): Promise<void> => {
+  await b`
+    insert into pgstream.ticks (epoch, xid, snapshot, last_id, top_id, at)
+    values (${epoch}, ${String(xid)}::text::xid8, ${snapshot}::text::pg_snapshot,
+      ${String(100n * xid)}::text::bigint, ${String(100n * xid + 1n)}::text::bigint, now())`;
+};
+
+/** What a look from there finds; far below the xids of the server. */
+const lookFrom = async (since: Snapshot, topicsSince = emptySnapshot) => {
+  await using client = openTestClient(bench.url);
+  const log = makeLog(client);
+  const { newest: epoch } = await log.epoch();
+  const look = await log.look({ since, epoch, bound: 0n, topicsSince, expectsTick: true });
+  return { ...look, bounds: [look.bounds, await log.bounds(epoch, since)] };
+};
+
+test("bounds are those of the highest ticks of the epoch that are low enough, to the xid", async () => {
+  for (const xid of [10n, 20n, 30n]) await insertTick(1, xid);
+  await insertTick(2, 25n);
+  const boundAt = (xid: bigint | null) => (xid === null ? null : { xid, lastId: 100n * xid });
+  for (const [since, main, late] of [
+    [makeSnapshot(9n, []), null, null],
+    [makeSnapshot(10n, []), 10n, 10n],
+    [makeSnapshot(29n, [15n]), 20n, 10n],
+    [makeSnapshot(30n, [20n]), 30n, 20n],
+    [makeSnapshot(31n, [9n]), 30n, null],
+  ] as const) {
+    const bounds = { main: boundAt(main), late: boundAt(late) };
+    expect((await lookFrom(since)).bounds).toEqual([bounds, bounds]);
+  }
+});
+
+test("a window ends with the eighth of the next ticks of the epoch that see all that it starts with, and more", async () => {
+  await insertTick(1, 99n);
+  await insertTick(1, 100n);
+  // Its last transaction runs: it sees no more than the one before.
+  await insertTick(1, 101n, "100:101:100");
+  await insertTick(1, 102n, "100:102:100");
+  // Something runs in it that the window's start has seen.
+  await insertTick(1, 103n, "60:103:60");
+  // It was taken before the window's start, and drew its xid later.
+  await insertTick(1, 104n, "90:90:");
+  await insertTick(2, 104n);
+  for (let xid = 105n; xid < 120n; xid += 1n) await insertTick(1, xid);
+  for (const [since, xid] of [
+    [makeSnapshot(100n, []), 111n],
+    // To have seen what ran there is more, too.
+    [makeSnapshot(100n, [50n]), 109n],
+    [makeSnapshot(115n, []), 119n],
+  ] as const) {
+    expect(await lookFrom(since)).toMatchObject({ tick: makeSnapshot(xid, []), tickTop: 100n * xid + 1n });
+  }
+  expect(await lookFrom(makeSnapshot(119n, []))).toMatchObject({ tick: null, tickTop: null });
+});
+
+test("a look finds the newest event by number, not by text, and the topics made since, wherever their xids lie", async () => {
+  for (const [index, xid] of [9n, 10n, 99n, 100n].entries()) {
+    await b`
+      insert into pgstream.events (xid, id, created_at, topic_id, data)
+      values (${String(xid)}::text::xid8, ${index + 1}, now(), 1, '{}')`;
+  }
+  expect((await lookFrom(makeSnapshot(9n, []))).newestXid).toBe(100n);
+  expect((await lookFrom(makeSnapshot(101n, []))).newestXid).toBeNull();
+
+  const restored = 2n ** 40n;
+  for (const xid of [30n, 40n, 45n, 50n, restored]) {
+    await b`insert into pgstream.topics (name, xid) values (${`of-${xid}`}, ${String(xid)}::text::xid8)`;
+  }
+  const madeSince = async (topicsSince: Snapshot): Promise<readonly bigint[]> =>
+    (await lookFrom(makeSnapshot(101n, []), topicsSince)).topics
+      .filter(({ name }) => name.startsWith("of-"))
+      .map(({ xid }) => xid)
+      .toSorted((x, y) => Number(x - y));
+  expect(await madeSince(emptySnapshot)).toEqual([30n, 40n, 45n, 50n, restored]);
+  expect(await madeSince(makeSnapshot(50n, [40n]))).toEqual([40n, 50n]);
+  expect(await madeSince(makeSnapshot(51n, []))).toEqual([]);
+});

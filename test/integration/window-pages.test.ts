@@ -1,11 +1,12 @@
-//! What a page costs that is not the first of its window: what it looks at, and not what lies about.
+//! What the pages of a window hold, to the event, and what a page costs that is not the first: what it looks at, and not what
+//! lies about.
 
 import { expect, test } from "bun:test";
 
 import { selectNextPage } from "../../src/adapters/postgres/read/select-events.ts";
 import { makeWeighing } from "../../src/adapters/postgres/read/weighing.ts";
 import type { Log, PageRequest, WindowEnd } from "../../src/core/log.ts";
-import { emptySnapshot } from "../../src/core/snapshot.ts";
+import { emptySnapshot, makeSnapshot } from "../../src/core/snapshot.ts";
 import { costOf } from "../support/explain.ts";
 import { openReadBench, publish, publishMany, type ReadBench } from "../support/read-bench.ts";
 
@@ -138,3 +139,49 @@ test("pages of many late commits, and of a large part beside them, take their sh
     }
   }
 }, 60_000);
+
+test("each way of reading a window finds what its end sees and its start does not, to the xid and the id", async () => {
+  await using bench = await openReadBench();
+  const session = bench.session();
+  // Seen at the start; late; the first that is not seen there; one that runs at the end; the last; behind it; one that runs at both.
+  for (const [index, xid] of [50, 60, 100, 110, 119, 120, 61].entries()) {
+    await session`
+      insert into pgstream.events (xid, id, created_at, topic_id, data)
+      values (${String(xid)}::text::xid8, ${index + 1}, now(), 1, '{}')`;
+  }
+  const { log } = bench;
+  const request: PageRequest = {
+    since: makeSnapshot(100n, [60n, 61n]),
+    until: makeSnapshot(120n, [61n, 110n]),
+    after: 0n,
+    late: [60n],
+    lateBound: 0n,
+    top: null,
+    mainBound: 0n,
+    topicIds: null,
+    eventsMax: 500,
+    bytesMax: 2 ** 20,
+  };
+  const idsOf = ({ rows }: { readonly rows: readonly { readonly id: bigint }[] }) => rows.map(({ id }) => id);
+  expect(idsOf(await log.firstPage(request))).toEqual([2n, 3n, 5n]);
+  expect(idsOf(await log.firstPage({ ...request, top: 3n }))).toEqual([2n, 3n]);
+  const end = { late: 2n, main: 5n, lateEvents: 1 };
+  expect(await log.windowEnd(request)).toEqual(end);
+  expect(await log.windowEnd({ ...request, top: 3n })).toEqual({ ...end, main: 3n });
+  for (const [after, ids] of [
+    [0n, [2n, 3n, 5n]],
+    [1n, [2n, 3n, 5n]],
+    [2n, [3n, 5n]],
+    [3n, [5n]],
+    [5n, []],
+  ] as const) {
+    // Late commits that end far away are not walked to, but found by xid.
+    for (const late of [2n, 300_000n]) {
+      const pageUpTo = async (main: bigint) =>
+        idsOf(await log.nextPage({ ...request, after }, { ...end, late, main }));
+      expect(await pageUpTo(5n)).toEqual([...ids]);
+      expect(await pageUpTo(3n)).toEqual(ids.filter((id) => id < 5n));
+    }
+  }
+  expect(await log.windowEnd({ ...request, after: 5n })).toEqual({ late: null, main: null, lateEvents: 0 });
+});

@@ -137,6 +137,13 @@ describe("an idempotency key", () => {
     expect(await stored("orders")).toEqual(["1", "2"]);
   });
 
+  test("answers each id, though the first and the last are as far apart as if all were new", async () => {
+    const [first, , third] = await publisher.publish([order(11), order(12), order(13)]);
+    const ids = await publisher.publish([order(11), order(14), order(13)]);
+    expect([ids[0], ids[2]]).toEqual([first, third]);
+    expect(ids[1]).toBeGreaterThan(third ?? 0n);
+  });
+
   test("is of its topic alone", async () => {
     const first = await publisher.publish({ ...order(3), topic: "here" });
     expect(await publisher.publish({ ...order(3), topic: "there" })).not.toBe(first);

@@ -5,8 +5,10 @@ import { describe, expect, test } from "bun:test";
 import { makePurging } from "../../src/adapters/postgres/purge/purge-log.ts";
 import { sqlstateOf } from "../../src/adapters/postgres/sqlstate.ts";
 import type { TopicGap } from "../../src/core/gap.ts";
-import { becomeAnotherServer, openTestClient, readAll, readerFromStart } from "../support/log-database.ts";
+import type { AnnouncedPurge } from "../../src/core/purge/purge-port.ts";
+import { openTestClient, readAll, readerFromStart } from "../support/log-database.ts";
 import { type Bench, dayMs, openBench, openTransaction } from "../support/purging.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 const retentionMs = 7 * dayMs;
 const counted = { counted: true };
@@ -24,14 +26,18 @@ describe("a segment", () => {
     await log.pass("2 hours");
     expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 3n, failures: [] });
     expect(await log.ids()).toEqual(later);
+    await log.pass("8 days");
+    expect(await log.purging.expiredSegments(retentionMs, counted)).toEqual([]); // it is in use
   });
 
   test("stays as long as its longest-lived topic, and with it all after it", async () => {
     await using log = await openBench();
     await log.setRetention("archive", "30 days");
+    await log.setRetention("accounts", "30 days");
     await log.publish("courses");
+    await log.pass("60 days");
     await log.roll();
-    const [kept = 0n] = await log.publish("archive");
+    const [kept = 0n] = await log.publish("accounts");
     await log.roll();
     const [behind = 0n] = await log.publish("courses");
     await log.roll();
@@ -123,7 +129,7 @@ describe("a segment", () => {
     return { log, expired };
   };
 
-  const insertInto = async ({ sql }: Bench, id: bigint): Promise<void> => {
+  const insertInto = async ({ sql }: Pick<Bench, "sql">, id: bigint): Promise<void> => {
     await sql`
       insert into pgstream.events (xid, id, created_at, topic_id, data)
       select pg_current_xact_id(), ${String(id)}::bigint, now(), t.id, '{}' from pgstream.topics t`;
@@ -148,6 +154,55 @@ describe("a segment", () => {
     expect(await log.sql`select from pgstream.purges`).toHaveLength(0);
   });
 
+  const isWaitingForSegment = async ({ sql }: Bench): Promise<boolean> => {
+    const waiting = await sql`
+      select from pg_locks where relation = 'pgstream.events_0'::regclass and not granted`;
+    return waiting.length > 0;
+  };
+
+  test("that somebody begins to write into while it is announced is not announced", async () => {
+    const { log, expired } = await openExpired();
+    await using _ = log;
+    await log.sql`alter function pgstream.announce_segment_purge set lock_timeout = '20 s'`;
+    const rolling = await openTransaction(log.url);
+    await rolling.sql`select pg_advisory_xact_lock(1885827956, 3)`;
+    const announcing = log.purging.announceSegmentPurge(expired);
+    const hasCounted = async (): Promise<boolean> =>
+      (await log.sql`select from pg_locks where locktype = 'advisory' and not granted`).length > 0;
+    await waitFor(hasCounted, { what: "the count" });
+    const open = await openTransaction(log.url);
+    await insertInto(open, 1_000n);
+    await rolling.end("commit");
+    await waitFor(async () => await isWaitingForSegment(log), { what: "the announcement to wait" });
+    await open.end("commit");
+    expect(await announcing).toBeNull();
+  });
+
+  test("that somebody begins to write into while it is emptied is not emptied", async () => {
+    const { log, expired } = await openExpired();
+    await using _ = log;
+    await log.sql`alter function pgstream.empty_segment set lock_timeout = '20 s'`;
+    const purge = await log.purging.announceSegmentPurge(expired);
+    const open = await openTransaction(log.url);
+    await insertInto(open, 1_000n);
+    const emptying = log.purging.emptySegment(purge?.id ?? 0n);
+    await waitFor(async () => await isWaitingForSegment(log), { what: "the emptying to wait" });
+    await open.end("commit");
+    expect(await emptying).toBeFalse();
+    expect(await log.ids()).toContain(1_000n);
+  });
+
+  test("that was emptied keeps what comes into it, and its announcement", async () => {
+    const { log, expired } = await openExpired();
+    await using _ = log;
+    const { id = 0n } = (await log.purging.announceSegmentPurge(expired)) ?? {};
+    expect(await log.purging.emptySegment(id)).toBeTrue();
+    await insertInto(log, 2n);
+    expect(await log.purging.emptySegment(id)).toBeTrue();
+    expect(await log.ids()).toContain(2n);
+    expect(await log.sql`select from pgstream.purges`).toHaveLength(1);
+  });
+
   test("is given up on when a reader holds it, publishers go on meanwhile, and the next round empties it", async () => {
     await using log = await openBench();
     await log.publish("courses");
@@ -161,25 +216,10 @@ describe("a segment", () => {
       failures: [{ step: "empty segment 0", retryable: true }],
     });
     expect(await log.ids()).toHaveLength(21);
+    expect(await log.purging.expiredSegments(retentionMs, counted)).toEqual([]); // it is announced
     await open.end("commit");
     expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 1n, failures: [] });
     expect(await log.ids()).toHaveLength(20);
-  });
-
-  test("of a later epoch lives as long as its own events, and goes as one of that epoch", async () => {
-    await using log = await openBench();
-    await log.publish("courses");
-    await becomeAnotherServer(log.sql);
-    const [first = 0n] = await log.publish("courses");
-    await log.sql`update pgstream.epochs set opened_at = opened_at - interval '1 year'`;
-    await log.roll();
-    const [later = 0n] = await log.publish("courses");
-    expect(await log.round()).toMatchObject({ segmentsEmptied: 2, eventsPurged: 1n });
-    expect(await log.ids()).toEqual([first, later]);
-    await log.pass("8 days");
-    expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 1n });
-    expect(await log.ids()).toEqual([later]);
-    expect(await log.sql`select epoch from pgstream.purges where segment > 1`).toMatchObject([{ epoch: 2 }]);
   });
 
   test("in use is nobody's to announce, nor any one up to a position that is still to come, or to none", async () => {
@@ -230,125 +270,26 @@ describe("a segment", () => {
   });
 });
 
-describe("a topic with a shorter retention", () => {
-  test("is trimmed, and nothing else is", async () => {
-    await using log = await openBench();
-    await log.setRetention("sessions", "1 hour");
-    await log.publish("sessions", 5);
-    const courses = await log.publish("courses", 5);
-    await log.pass("2 hours");
-    const young = await log.publish("sessions", 2);
-    await log.pass("1 minute");
-    expect(await log.round()).toMatchObject({ eventsTrimmed: 5, segmentsEmptied: 0, failures: [] });
-    expect(await log.ids()).toEqual([...courses, ...young]);
-    await log.pass("2 hours");
-    expect(await log.round()).toMatchObject({ eventsTrimmed: 2 });
-    expect(await log.ids()).toEqual([...courses]);
-  });
-
-  test("is trimmed by tick and not by created_at: an event of a long transaction is not born expired", async () => {
-    await using log = await openBench();
-    await log.setRetention("sessions", "1 hour");
-    const open = await openTransaction(log.url);
-    const [long] = await open.sql<{ id: string }[]>`select pgstream.publish('sessions', '{}') as id`;
-    await log.publish("sessions");
-    await log.pass("2 hours");
-    await open.end("commit");
-    const [created] = await log.sql<{ older: boolean }[]>`
-      select created_at < (select min(at) + interval '2 hours' from pgstream.ticks) as older
-      from pgstream.events where id = ${long?.id ?? "0"}`;
-    expect(created).toEqual({ older: true }); // by its own time it would go with the other
-    expect(await log.round()).toMatchObject({ eventsTrimmed: 1 });
-    expect(await log.ids()).toEqual([BigInt(long?.id ?? 0)]);
-    // It is a late commit of the next window.
-    await log.publish("courses");
-    await log.pass("2 hours");
-    expect(await log.round()).toMatchObject({ eventsTrimmed: 1 });
-    expect(await log.ids()).toHaveLength(1);
-  });
-
-  test("is trimmed of what commits behind a look that found nothing", async () => {
-    await using log = await openBench();
-    await log.setRetention("sessions", "1 hour");
-    const open = await openTransaction(log.url);
-    await open.sql`select pgstream.publish('sessions', '{}')`;
-    await log.publish("courses");
-    await log.pass("2 hours");
-    expect(await log.round()).toMatchObject({ eventsTrimmed: 0, failures: [] });
-    expect(await log.sql`select from pgstream.topic_looks`).toHaveLength(1);
-    await open.end("commit");
-    await log.publish("courses");
-    await log.pass("2 hours");
-    expect(await log.round()).toMatchObject({ eventsTrimmed: 1, failures: [] });
-    expect(await log.sql`select from pgstream.topic_looks`).toHaveLength(0);
-  });
-
-  test("is trimmed in batches of at most so many events, so many in a round, late commits included", async () => {
-    await using log = await openBench();
-    await log.setRetention("sessions", "1 hour");
-    const open = await openTransaction(log.url);
-    await open.sql`select pgstream.publish('sessions', '{}') from generate_series(1, 15)`;
-    await log.publish("sessions", 3);
-    await log.pass("2 hours");
-    expect(await log.round()).toMatchObject({ eventsTrimmed: 3 });
-    await open.end("commit");
-    await log.sql`select pgstream.publish('sessions', '{}') from generate_series(1, 25)`;
-    await log.publish("sessions", 20);
-    const kept = await log.publish("courses", 4);
-    await log.pass("2 hours");
-    expect(await log.round({ trimEventsMax: 10, trimBatchesMax: 2 })).toMatchObject({ eventsTrimmed: 20 });
-    expect(await log.ids()).toHaveLength(44);
-    expect(await log.purging.unfinishedPurges()).toHaveLength(1);
-    expect(await log.round({ trimEventsMax: 10 })).toMatchObject({ eventsTrimmed: 40 });
-    expect(await log.ids()).toEqual([...kept]);
-    expect(await log.purging.unfinishedPurges()).toEqual([]);
-  });
-
-  test("is not announced up to a position that is still to come, or to none, nor trimmed by no number of events", async () => {
-    await using log = await openBench();
-    await log.setRetention("sessions", "1 hour");
-    await log.publish("sessions", 3);
-    await log.pass("2 hours");
-    const [expired] = await log.purging.expiredTopics(retentionMs, counted);
-    if (expired === undefined) throw new Error("nothing has expired");
-    const { topicId, since, floor } = expired;
-    const announce = async (from: string | null, to: string | null) =>
-      (
-        await log.sql`select purge from pgstream.announce_topic_purge(
-          ${topicId}::integer, ${from}::text::pg_snapshot, ${to}::text::pg_snapshot)`
-      )[0];
-    for (const [from, to] of [
-      [since, "1:9223372036854775806:"],
-      [since, null],
-      [null, floor],
-    ] as const)
-      expect(await announce(from, to)).toEqual({ purge: null });
-    const [announced] = await log.sql`
-      select pgstream.trim_topic(purge, null) as trimmed from pgstream.announce_topic_purge(
-        ${topicId}::integer, ${since}::text::pg_snapshot, ${floor}::text::pg_snapshot)`;
-    expect(announced).toEqual({ trimmed: 0 });
-    expect(await log.ids()).toHaveLength(3);
-  });
-
-  test("is announced over windows that never overlap, whoever announces them", async () => {
-    await using log = await openBench();
-    await log.setRetention("sessions", "1 hour");
-    await log.publish("sessions", 3);
-    await log.pass("2 hours");
-    const [early] = await log.purging.expiredTopics(retentionMs, counted);
-    await log.publish("sessions", 2);
-    await log.pass("2 hours");
-    const [late] = await log.purging.expiredTopics(retentionMs, counted);
-    if (early === undefined || late === undefined) throw new Error("nothing has expired");
-    expect(await log.purging.announceTopicPurge(early)).toMatchObject({ events: 3n });
-    expect(await log.purging.announceTopicPurge(late)).toBeNull();
-    await log.pass("1 hour");
-    expect(await log.round()).toMatchObject({ eventsTrimmed: 5 });
-    const [sum] = await log.sql<
-      { events: number }[]
-    >`select sum(events)::float8 as events from pgstream.purged_topics`;
-    expect(sum).toEqual({ events: 5 });
-  });
+test("of several that are announced only what was done is", async () => {
+  await using log = await openBench();
+  for (const topic of ["sessions", "visits"]) {
+    await log.setRetention(topic, "1 hour");
+    await log.publish(topic);
+  }
+  await log.roll();
+  await log.publish("courses");
+  await log.roll();
+  await log.publish("courses");
+  await log.pass("8 days");
+  const purges: (AnnouncedPurge | null)[] = [];
+  for (const it of await log.purging.expiredTopics(retentionMs, counted))
+    purges.push(await log.purging.announceTopicPurge(it));
+  for (const it of await log.purging.expiredSegments(retentionMs, counted))
+    purges.push(await log.purging.announceSegmentPurge(it));
+  const [first, second, third, fourth] = purges.map((it) => it?.id ?? 0n);
+  expect(await log.purging.trimTopic(first ?? 0n, 10)).toBe(1);
+  expect(await log.purging.emptySegment(third ?? 0n)).toBeTrue();
+  expect((await log.purging.unfinishedPurges()).map(({ id }) => id)).toEqual([second ?? 0n, fourth ?? 0n]);
 });
 
 test("a purger that is killed between announcing and emptying leaves nothing that the next does not finish", async () => {

@@ -69,6 +69,27 @@ test("what retention has emptied of an epoch last is its floor, and none of the 
   expect(await log.starts.floor(second)).toEqual({ segments: null, purge: 2n });
 }, 60_000);
 
+test("who waits for a publish that opens an epoch opens none of its own", async () => {
+  await using bench = await openReadBench();
+  const [opening, waiting] = [bench.session(), bench.session()];
+  await publish(opening);
+  await becomeAnotherServer(opening);
+  await opening`begin`;
+  const first = await publish(opening);
+  const publishing = publish(waiting);
+  const watching = bench.session();
+  const isWaiting = async (): Promise<boolean> =>
+    (await watching`select from pg_locks where locktype = 'advisory' and objid = 2 and not granted`).length >
+    0;
+  await waitFor(isWaiting, { what: "the second publish to wait" });
+  await opening`commit`;
+  expect(await publishing).toBe(first + 1n);
+  expect(await watching`select number from pgstream.epochs order by number`).toMatchObject([
+    { number: 1 },
+    { number: 2 },
+  ]);
+}, 60_000);
+
 describeOnPostgres([15, 18], "an address that leads to a standby for a while", (version) => {
   const settings = { max_prepared_transactions: "10" };
   const committedLate = async (primary: PostgresServer): Promise<bigint[]> => {

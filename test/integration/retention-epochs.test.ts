@@ -57,7 +57,7 @@ describe("a segment", () => {
 });
 
 describe("a topic with a shorter retention", () => {
-  test("a topic with a shorter retention is trimmed from the first event of the epoch on, and of none of an earlier one", async () => {
+  test("is trimmed from the first event of the epoch on, and of none of an earlier one", async () => {
     await using log = await openBench();
     await log.setRetention("sessions", "1 hour");
     const earlier = await log.publish("sessions");

@@ -196,6 +196,7 @@ describe("a segment", () => {
     const { log, expired } = await openExpired();
     await using _ = log;
     const { id = 0n } = (await log.purging.announceSegmentPurge(expired)) ?? {};
+    expect(await log.purging.announceSegmentPurge(expired)).toEqual({ id, events: 1n }); // by whoever else
     expect(await log.purging.emptySegment(id)).toBeTrue();
     await insertInto(log, 2n);
     expect(await log.purging.emptySegment(id)).toBeTrue();
@@ -236,7 +237,14 @@ describe("a segment", () => {
     const [now] = await log.sql<{ floor: string }[]>`select pg_current_snapshot()::text as floor`;
     for (const number of [1, 2, 16_384, 99, -1, null])
       expect(await announce(number, now?.floor ?? "")).toEqual(nothing);
-    for (const position of [toCome, null]) expect(await announce(segment, position)).toEqual(nothing);
+    const running = await openTransaction(log.url);
+    const [own] = await running.sql<{ xid: string }[]>`select pg_current_xact_id()::text as xid`;
+    const seesIt = String(BigInt(own?.xid ?? 0) + 1n);
+    await log.publish("courses");
+    const [last] = await log.sql<{ xid: string }[]>`select max(xid::text) as xid from pgstream.events_0`;
+    for (const position of [toCome, `${seesIt}:${seesIt}:`, `${last?.xid}:${last?.xid}:`, null])
+      expect(await announce(segment, position)).toEqual(nothing);
+    await running.end("rollback");
     // Nothing is locked for it: who publishes goes on.
     await log.publish("courses");
     expect(await announce(segment, floor)).not.toEqual(nothing);

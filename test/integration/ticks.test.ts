@@ -15,6 +15,7 @@ import {
   type Session,
   takeXid,
 } from "../support/read-bench.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 let bench: ReadBench;
 let a: Session;
@@ -103,6 +104,32 @@ test("a tick does not see itself, and an event published behind it in its own tr
   await a`commit`;
   expect(await reader.read()).toEqual([own]);
   for (const { xid, xmax } of await ticks()) expect(xid).toBeGreaterThanOrEqual(xmax);
+});
+
+test("an event published while a tick is taken, which sees it, is above its last id and not above its top id", async () => {
+  const first = await publish(a);
+  await b.unsafe(`
+    alter function pgstream.last_id() rename to true_last_id;
+    create function pgstream.last_id() returns bigint language plpgsql as $$
+    declare
+      told bigint := pgstream.true_last_id();
+    begin
+      perform pg_advisory_xact_lock(77);
+      return told;
+    end $$`);
+  const holder = bench.session();
+  await holder`select pg_advisory_lock(77)`;
+  const ticking = tick(a);
+  const isWaiting = async (): Promise<boolean> =>
+    (await b`select from pg_locks where locktype = 'advisory' and objid = 77 and not granted`).length > 0;
+  await waitFor(isWaiting, { what: "the tick to know the last id" });
+  const meanwhile = await publish(b);
+  await holder`select pg_advisory_unlock(77)`;
+  expect(await ticking).toBe(true);
+  const [row] = await b`
+    select pg_visible_in_snapshot(e.xid, t.snapshot) as seen, t.last_id::text as last_id, t.top_id::text as top_id
+    from pgstream.ticks t, pgstream.events e where e.id = ${String(meanwhile)}::bigint`;
+  expect(row).toEqual({ seen: true, last_id: String(first), top_id: String(meanwhile) });
 });
 
 const firstOfNextEpoch = 1n << 47n;

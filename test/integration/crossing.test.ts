@@ -9,7 +9,7 @@ import { startLaggingStandby } from "../support/lagging-standby.ts";
 import { becomeAnotherServer, openTestClient } from "../support/log-database.ts";
 import { connect, migrateAs } from "../support/migrator.ts";
 import { describeOnPostgres, startOwnServer } from "../support/postgres.ts";
-import { openReadBench, publish, roll } from "../support/read-bench.ts";
+import { openReadBench, publish, roll, takeXid } from "../support/read-bench.ts";
 import { subscribe } from "../support/subscriber.ts";
 import { startTcpProxy } from "../support/tcp-proxy.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -67,6 +67,19 @@ test("what retention has emptied of an epoch last is its floor, and none of the 
   const { newest: second } = await log.epoch();
   expect(await log.starts.floor(first)).toMatchObject({ segments: { lastId: (2n << 32n) - 1n }, purge: 2n });
   expect(await log.starts.floor(second)).toEqual({ segments: null, purge: 2n });
+}, 60_000);
+
+test("what opens an epoch is in it, though others began and ended since the transaction has its xid", async () => {
+  await using bench = await openReadBench();
+  const [opening, other] = [bench.session(), bench.session()];
+  await publish(opening);
+  await becomeAnotherServer(opening);
+  await opening`begin`;
+  await takeXid(opening);
+  await takeXid(other);
+  const first = await publish(opening);
+  await opening`commit`;
+  expect(await (await bench.reader()).read()).toEqual([first]);
 }, 60_000);
 
 test("who waits for a publish that opens an epoch opens none of its own", async () => {

@@ -26,6 +26,10 @@ describe("a segment", () => {
     await log.pass("2 hours");
     expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 3n, failures: [] });
     expect(await log.ids()).toEqual(later);
+    // What the migrator removes it by.
+    expect(await log.sql`select segment from pgstream.segments where emptied_at is not null`).toMatchObject([
+      { segment: 0 },
+    ]);
     await log.pass("8 days");
     expect(await log.purging.expiredSegments(retentionMs, counted)).toEqual([]); // it is in use
   });

@@ -80,6 +80,17 @@ test.each(["repeatable read", "serializable"])(
   },
 );
 
+test("with synchronous_commit off it is raised to on, for the tick's transaction: a reader rests where a tick says", async () => {
+  const setting = async (): Promise<unknown> => (await a`show synchronous_commit`)[0]?.["synchronous_commit"];
+  await publish(a);
+  await a`set synchronous_commit = off`;
+  await a`begin`;
+  expect(await tick(a)).toBe(true);
+  expect(await setting()).toBe("on");
+  await a`commit`;
+  expect(await setting()).toBe("off");
+});
+
 test("two are never taken in parallel: while one is open the other says no, and waits for nobody", async () => {
   await publish(a);
   await a`begin`;

@@ -174,5 +174,12 @@ describe("a topic with a shorter retention", () => {
     await log.pass("1 hour");
     expect(await log.round()).toMatchObject({ eventsTrimmed: 5 });
     expect(await announcedEvents(log)).toBe(5);
+    await log.publish("sessions");
+    await log.pass("2 hours");
+    expect(await log.round()).toMatchObject({ eventsTrimmed: 1 });
+    const overlapping = await log.sql`
+      select from pgstream.purges p, pgstream.purges later
+      where later.id > p.id and pg_snapshot_xmax(later.since) < pg_snapshot_xmax(p.floor)`;
+    expect(overlapping).toHaveLength(0);
   });
 });

@@ -51,7 +51,7 @@ const openExplained = async (
 const statements: Readonly<Record<string, string>> = {
   "an event": `select pgstream.publish('t', '{}')`,
   "an event on a new topic": `select pgstream.publish('t' || (random() * 1e9)::bigint, '{}')`,
-  "an event with headers": `select pgstream.publish('t', '{}', headers => '{"a": 1}')`,
+  "an event with headers": `select pgstream.publish('t', '{}', headers => '{"a": "b"}')`,
   "an event with an idempotency key": `select pgstream.publish('t', '{}', idempotency_key => 'k' || (random() * 1e9)::bigint)`,
   "an event again": `select pgstream.publish('t', '{}', idempotency_key => 'same')`,
   "a batch again": `

@@ -38,15 +38,23 @@ test("waits for a tick that is on its way, but no longer than it may, and leaves
   expect(clock.sleepers()).toBe(0);
 });
 
-test("gives up waiting for an outage after its timeout: unknown for the batch in hand", async () => {
-  const { appender, publisher, clock } = makeTestPublisher();
-  appender.next(...Array.from({ length: 500 }, () => "lose request" as const));
-  const doubtful = outcomeOf(publisher.publish(event(1)));
+/** What becomes of an event when the publisher is closed while it cannot be published. */
+const publishAndGiveUp = async ({
+  publisher,
+  clock,
+}: Pick<ReturnType<typeof makeTestPublisher>, "publisher" | "clock">): Promise<unknown> => {
+  const outcome = outcomeOf(publisher.publish(event(1)));
   await settle();
   const closed = publisher.close(2_000);
   await clock.pass(2_000);
   await closed;
-  expect(await doubtful).toBe("publish_unknown");
+  return await outcome;
+};
+
+test("gives up waiting for an outage after its timeout: unknown for the batch in hand", async () => {
+  const { appender, publisher, clock } = makeTestPublisher();
+  appender.next(...Array.from({ length: 500 }, () => "lose request" as const));
+  expect(await publishAndGiveUp({ publisher, clock })).toBe("publish_unknown");
 });
 
 const unreachable = new PgstreamError("database_unavailable", "connection refused", {
@@ -57,23 +65,13 @@ const unreachable = new PgstreamError("database_unavailable", "connection refuse
 test("gives up on a database that was never reached: known not to be published", async () => {
   const { appender, publisher, clock } = makeTestPublisher();
   appender.next(...Array.from({ length: 500 }, () => unreachable));
-  const waiting = outcomeOf(publisher.publish(event(1)));
-  await settle();
-  const closed = publisher.close(2_000);
-  await clock.pass(2_000);
-  await closed;
-  expect(await waiting).toBe("database_unavailable");
+  expect(await publishAndGiveUp({ publisher, clock })).toBe("database_unavailable");
 });
 
 test("gives up on a database that cannot be reached any more: unknown for what it may have got before", async () => {
   const { appender, publisher, clock } = makeTestPublisher();
   appender.next("lose answer", ...Array.from({ length: 500 }, () => unreachable));
-  const doubtful = outcomeOf(publisher.publish(event(1)));
-  await settle();
-  const closed = publisher.close(2_000);
-  await clock.pass(2_000);
-  await closed;
-  expect(await doubtful).toBe("publish_unknown");
+  expect(await publishAndGiveUp({ publisher, clock })).toBe("publish_unknown");
 });
 
 test("gives up on a statement that never answers after its timeout: unknown for its events", async () => {

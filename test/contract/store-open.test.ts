@@ -19,6 +19,12 @@ test("a mongodb: URL opens a MongoDB store, whether its server is there or not",
   await store.close();
 });
 
+test("a MongoDB server that cannot be reached is said to be so, and not to be slow", async () => {
+  const store = await openStore("mongodb://127.0.0.1:1/consumer", { deadlineMs: 2_000 });
+  expect(String(await failureOf(store.prepare()))).toContain("ECONNREFUSED");
+  await store.close();
+});
+
 test("a deadline that is no number of milliseconds is refused", async () => {
   for (const deadlineMs of [0, Number.NaN, 2 ** 40]) {
     for (const url of ["sqlite::memory:", "mongodb://127.0.0.1:1/consumer"]) {

@@ -1,4 +1,4 @@
-//! TLS to Postgres is verified or refused, never silently plain. (To MongoDB it is the driver's own, given the CA.)
+//! TLS to Postgres is verified or refused, never silently plain. To MongoDB it is the driver's own, given the CA.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chown } from "node:fs/promises";
@@ -8,6 +8,7 @@ import { serverAccount } from "../../src/adapters/embedded-postgres/account.ts";
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { openClient, type PostgresTarget } from "../../src/adapters/postgres/client.ts";
 import { PgstreamError } from "../../src/core/errors.ts";
+import { openStore } from "../../src/library/open-store.ts";
 import { startOwnServer } from "../support/postgres.ts";
 import { makeTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
@@ -140,4 +141,33 @@ describe("TLS to Postgres", () => {
     );
     expect(await connect({ url: server.url(), tls: "no-verify", ca: null })).toBe("database_unavailable");
   }, 60_000);
+});
+
+describe("TLS to MongoDB", () => {
+  const listenWith = ({ cert, key }: { cert: string; key: string }) => {
+    const { promise: spokenTo, resolve } = Promise.withResolvers<true>();
+    const server = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 0,
+      tls: { cert: Bun.file(cert), key: Bun.file(key) },
+      socket: { data: () => resolve(true) },
+    });
+    return { server, spokenTo, url: `mongodb://127.0.0.1:${server.port}/consumer` };
+  };
+
+  test("speaks to whom the given CA vouches for, and says of another that its certificate is the reason", async () => {
+    await using folder = await makeTemporaryFolder("pgstream-tls-");
+    const ours = await makeAuthority(folder.path, "ours");
+    const theirs = await makeAuthority(folder.path, "theirs");
+    const { server, spokenTo, url } = listenWith(await ours.sign("good", "IP:127.0.0.1", 2));
+    const refusing = await openStore(url, { ca: theirs.certificate, deadlineMs: 2_000 });
+    expect(await refusing.prepare().catch(String)).toContain("certificate");
+    await refusing.close();
+    const speaking = await openStore(url, { ca: ours.certificate, deadlineMs: 5_000 });
+    const failing = speaking.prepare().catch(() => "nobody answers");
+    expect(await Promise.race([spokenTo, failing])).toBe(true);
+    await speaking.close();
+    await failing;
+    server.stop(true);
+  });
 });

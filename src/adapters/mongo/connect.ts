@@ -6,7 +6,8 @@ import { messageOf, PgstreamError } from "../../core/errors.ts";
 
 /** What waits for a server, a socket or a free connection gives up by then; the driver's own `timeoutMS` does nothing. */
 const limits = (deadlineMs: number): MongoClientOptions => ({
-  serverSelectionTimeoutMS: deadlineMs,
+  // A little before our own deadline, for the driver can say why there is no server.
+  serverSelectionTimeoutMS: Math.ceil(0.9 * deadlineMs),
   connectTimeoutMS: deadlineMs,
   socketTimeoutMS: deadlineMs,
   waitQueueTimeoutMS: deadlineMs,

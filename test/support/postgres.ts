@@ -78,27 +78,27 @@ export const startOwnServer = async (
   return await startServer({ password: "password", ...rest, binaries, settings });
 };
 
-/**
- * `describe` once per version. One that is not installed is skipped by name with its reason, and fails in continuous
- * integration.
- */
+/** `describe`, but where something is lacking: then it is skipped by name with the reason, and fails in continuous integration. */
+export const describeUnless = (reason: string | null, name: string, body: () => void): void => {
+  if (reason === null) {
+    describe(name, body);
+  } else if (isCi()) {
+    test(name, () => {
+      throw new Error(reason);
+    });
+  } else {
+    console.warn(`SKIPPED ${name}: ${reason}`);
+    describe.skip(`${name}: ${reason}`, body);
+  }
+};
+
+/** Once per version. */
 export const describeOnPostgres = (
   versions: readonly PostgresVersion[],
   title: string,
   body: (version: PostgresVersion) => void,
 ): void => {
   for (const version of versions) {
-    const reason = whyNoPostgres(version);
-    const name = `${title} (PostgreSQL ${version})`;
-    if (reason === null) {
-      describe(name, () => body(version));
-    } else if (isCi()) {
-      test(name, () => {
-        throw new Error(reason);
-      });
-    } else {
-      console.warn(`SKIPPED ${name}: ${reason}`);
-      describe.skip(`${name}: ${reason}`, () => body(version));
-    }
+    describeUnless(whyNoPostgres(version), `${title} (PostgreSQL ${version})`, () => body(version));
   }
 };

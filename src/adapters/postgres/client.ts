@@ -91,6 +91,8 @@ export const driverOptions = (target: PostgresTarget, options: ClientOptions) =>
     backoff: false,
     fetch_types: false,
     prepare: ownConnection,
+    // PgBouncer takes the server away at the end of a transaction, with the answer to what was sent behind it. 100 is the driver's own.
+    max_pipeline: ownConnection ? 100 : 0,
     onnotice: () => {},
     // Times are read as ISO has them, whatever the role or the database prefers; a pooler knows this one.
     connection: {

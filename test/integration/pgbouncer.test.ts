@@ -21,8 +21,12 @@ const modes = ["session", "transaction", "statement"] as const;
 
 describeUnless(whyNoPgBouncer(), "behind PgBouncer", () => {
   let server: PostgresServer;
+  const statements: string[] = [];
   beforeAll(async () => {
-    server = await startOwnServer();
+    server = await startOwnServer({
+      settings: { log_statement: "all" },
+      onLog: (line) => void statements.push(line),
+    });
     await migrateAs(server.url(), { logins });
   });
   afterAll(async () => await server.close());
@@ -107,5 +111,15 @@ describeUnless(whyNoPgBouncer(), "behind PgBouncer", () => {
       ];
       expect((await Promise.all(answers))[1]).toEqual([{ n }] as never);
     }
+  });
+
+  test("nothing is set anew before each transaction", async () => {
+    await using pooler = await startPooler("transaction");
+    await using client = openPooled(pooler);
+    const from = statements.length;
+    for (let n = 0; n < 10; n += 1) await client.run((sql) => sql`select ${n}::integer as n`);
+    await client.run((sql) => sql`select 'the last'`);
+    await waitFor(() => statements.slice(from).some((it) => it.includes("the last")), { what: "the log" });
+    expect(statements.slice(from).filter((it) => /set datestyle/i.test(it)).length).toBeLessThan(2);
   });
 });

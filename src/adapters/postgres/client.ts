@@ -94,10 +94,11 @@ export const driverOptions = (target: PostgresTarget, options: ClientOptions) =>
     // PgBouncer takes the server away at the end of a transaction, with the answer to what was sent behind it. 100 is the driver's own.
     max_pipeline: ownConnection ? 100 : 0,
     onnotice: () => {},
-    // Times are read as ISO has them, whatever the role or the database prefers; a pooler knows this one.
+    // Times are read as ISO has them, whatever the role or the database prefers. A pooler knows this one, and sets it before each
+    // transaction until it is word for word what the server calls it.
     connection: {
       application_name: `pgstream ${options.name}`,
-      DateStyle: "ISO",
+      DateStyle: "ISO, MDY",
       ...(ownConnection ? { search_path: searchPath, ...options.session } : {}),
     },
     types: { bigint: postgres.BigInt, json: rawJson, timestamptz: moments() },

@@ -275,6 +275,7 @@ test("a pooler that takes no settings of a session is told from a database that 
   expect(await failureOf(client.run((sql) => sql`select 1`))).toMatchObject({
     code: "database_unavailable",
     retryable: true,
-    message: expect.stringMatching(/pooled: true.*wakeups: 'poll'.*WAKEUPS=poll/) as string,
+    details: { sent: false },
+    message: expect.stringMatching(/pooled: true.*wakeups: 'poll'.*verify WAKEUPS=poll/) as string,
   });
 });

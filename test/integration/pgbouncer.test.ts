@@ -6,7 +6,7 @@ import type { PostgresServer } from "../../src/adapters/embedded-postgres/server
 import { openClient, type PostgresClient } from "../../src/adapters/postgres/client.ts";
 import { openPublisher } from "../../src/library/publisher.ts";
 import { targetOf } from "../support/log-database.ts";
-import { asUser, connect, migrateAs } from "../support/migrator.ts";
+import { asUser, caught, connect, migrateAs } from "../support/migrator.ts";
 import { type PgBouncer, startPgBouncer, whyNoPgBouncer } from "../support/pgbouncer.ts";
 import { describeUnless, startOwnServer } from "../support/postgres.ts";
 import { subscribe } from "../support/subscriber.ts";
@@ -121,5 +121,18 @@ describeUnless(whyNoPgBouncer(), "behind PgBouncer", () => {
     await client.run((sql) => sql`select 'the last'`);
     await waitFor(() => statements.slice(from).some((it) => it.includes("the last")), { what: "the log" });
     expect(statements.slice(from).filter((it) => /set datestyle/i.test(it)).length).toBeLessThan(2);
+  });
+
+  test("who needs a session is told so, and that nothing was published", async () => {
+    await using pooler = await startPooler("session");
+    await using subscriber = subscribe({ database: urlOf(pooler, "consumer") });
+    await using publisher = openPublisher({ database: urlOf(pooler, "producer") });
+    const failure = caught(publisher.publish({ topic: "t", data: 1 }));
+    await waitFor(() => subscriber.subscription.status().reason?.includes("wakeups: 'poll'"), {
+      what: "why",
+    });
+    await waitFor(() => publisher.status().retrying?.includes("pooled: true"), { what: "why" });
+    await publisher.close(0);
+    expect(await failure).toMatchObject({ code: "database_unavailable" });
   });
 });

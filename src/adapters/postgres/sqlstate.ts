@@ -49,11 +49,11 @@ export const sqlstateOf = (error: unknown): string | null => {
   return code !== null && /^(?:[0-9]|F0|HV|P0|PS|XX)[0-9A-Z]+$/.test(code) ? code : null;
 };
 
-/** What a pooler says that cannot carry settings of a session. Waiting does not help, but whoever runs it may. */
-const poolerHint = (error: unknown): string =>
-  /unsupported startup parameter/.test(messageOf(error))
-    ? '; a pooler takes no settings of a session: give a publisher "pooled: true" and a subscription "wakeups: \'poll\'", the role consumer WAKEUPS=poll, and all others the address of the server itself'
-    : "";
+/** What a pooler says that cannot carry settings of a session, before it takes a statement. Waiting does not help, but whoever runs it may. */
+const isRefusedByPooler = (error: unknown): boolean => /unsupported startup parameter/.test(messageOf(error));
+
+const poolerHint =
+  '; a pooler takes no settings of a session: give a publisher "pooled: true" and a subscription "wakeups: \'poll\'", the role consumer and verify WAKEUPS=poll, and all others the address of the server itself';
 
 /**
  * The error when the connection broke or never came about, null when the server answered and the connection is well.
@@ -65,13 +65,15 @@ export const connectionErrorOf = (error: unknown): PgstreamError | null => {
   const isWell =
     sqlstateOf(error) === null ? code !== null && misuse.test(code) : !sessionEnds.test(code ?? "");
   if (isWell) return null;
+  const isRefused = isRefusedByPooler(error);
+  const isUnsent = code !== null && (isRefused || neverConnected.test(code));
   return new PgstreamError(
     "database_unavailable",
-    `the database is not reachable: ${messageOf(error)}${poolerHint(error)}`,
+    `the database is not reachable: ${messageOf(error)}${isRefused ? poolerHint : ""}`,
     {
       cause: error,
       retryable: true,
-      details: code === null ? {} : { cause: code, ...(neverConnected.test(code) ? { sent: false } : {}) },
+      details: code === null ? {} : { cause: code, ...(isUnsent ? { sent: false } : {}) },
     },
   );
 };

@@ -16,7 +16,7 @@ export interface OpenPublisherOptions extends ConnectOptions, Partial<Omit<Publi
   /**
    * How many batches may be on their way at once, each on a connection of its own: 1 to 16, default 2. Events with the
    * same topic and key keep the order of the calls, and so do a topic's events without a key. With 1, all events do. Where one has to
-   * wait, for somebody's lock on an idempotency key or a new topic, the others carry what has nothing to do with that.
+   * wait, for somebody's lock on an idempotency key or a new topic, the others carry what has nothing to do with that, for as long as the buffer has room.
    */
   readonly connections?: number;
   /** How long disposing waits for what was accepted. Default 10,000 ms. */

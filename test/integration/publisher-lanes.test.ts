@@ -96,6 +96,25 @@ describe("connections", () => {
     }
   }, 60_000);
 
+  test("carry what has nothing to do with a batch that waits for a lock, however much waits behind it", async () => {
+    await using publisher = open("crowd");
+    await publisher.publish([
+      { topic: "crowd", data: "first" },
+      { topic: "beside", data: "first" },
+    ]);
+    const release = await log.hands.hold("select pgstream.publish('crowd', '0', idempotency_key => 'held')");
+    const crowd = [publisher.publish({ topic: "crowd", data: 0, idempotencyKey: "held" })];
+    await waitFor(async () => (await log.hands.sessions("crowd")).some(({ waits }) => waits === "Lock"), {
+      what: "the batch to wait for the lock",
+    });
+    for (let n = 1; n <= 1_100; n += 1) crowd.push(publisher.publish({ topic: "crowd", data: n }));
+    await publisher.publish({ topic: "beside", data: "second" });
+    expect(publisher.status().waiting).toBe(1_101);
+    await release();
+    const ids = await Promise.all(crowd);
+    expect(ids).toEqual(ids.toSorted((a, b) => Number(a - b)));
+  });
+
   test("of one keep the order of all calls, whatever their keys and topics", async () => {
     await using publisher = open("one", { connections: 1, batchEventsMax: 7 });
     const ids = await Promise.all(

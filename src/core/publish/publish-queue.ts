@@ -29,7 +29,7 @@ export interface PublishQueue<Call extends WaitingCall> {
   readonly push: (call: Call) => void;
   /**
    * What the lane is to send now, in order: empty when nothing may go. The lane holds its keys until it is released.
-   * @param isLate whether those that are out have been so for long: then no little is too little
+   * @param isLate whether those that are out have been so for long: then no little is too little, and none too far behind
    */
   readonly take: (lane: number, isLate?: boolean) => readonly Call[];
   /** All calls of the lane's batch have been answered. */
@@ -37,7 +37,10 @@ export interface PublishQueue<Call extends WaitingCall> {
   readonly isEmpty: () => boolean;
 }
 
-/** How many calls that cannot go yet are passed over in search of some that can. */
+/**
+ * How many calls that cannot go yet are passed over in search of some that can. As many as wait, once those that are out are
+ * late: each is set aside then, and not looked at again until one of them has come back.
+ */
 const lookAheadCalls = 1_000;
 
 /** Events without a key count as having one, the same for the whole topic. Topics and keys hold no control characters. */
@@ -68,6 +71,11 @@ class Line<Call> {
     this.#calls = this.#calls.slice(this.#first);
     this.#first = 0;
   }
+
+  putInFront(calls: readonly Call[]): void {
+    this.#calls = calls.concat(this.#calls.slice(this.#first));
+    this.#first = 0;
+  }
 }
 
 interface Choice<Call> {
@@ -79,11 +87,26 @@ interface Choice<Call> {
   keys: ReadonlySet<string> | null;
 }
 
+/** Calls that wait for lanes that are late, all of them earlier than what stands in the line. */
+interface Aside<Call> {
+  readonly calls: Call[];
+  readonly keys: Set<string>;
+  /** The lanes that they may be waiting for. */
+  readonly behind: Set<number>;
+}
+
+const nothingAside = <Call>(): Aside<Call> => ({ calls: [], keys: new Set(), behind: new Set() });
+
+const countEvents = (calls: readonly WaitingCall[]): number =>
+  calls.reduce((sum, { events }) => sum + events.length, 0);
+
 class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
   readonly #limits: QueueLimits;
   readonly #line = new Line<Call>();
+  #aside = nothingAside<Call>();
   /** What is out, by lane. */
   readonly #out: (Choice<Call> | null)[];
+  /** Those of the line. */
   #events = 0;
   /** How many events must wait before a further lane looks again. */
   #lookAgainAt = 0;
@@ -94,7 +117,7 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
   }
 
   isEmpty(): boolean {
-    return this.#line.length === 0;
+    return this.#line.length === 0 && this.#aside.calls.length === 0;
   }
 
   push(call: Call): void {
@@ -106,21 +129,38 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
     const isAlone = this.#out.every((it) => it === null);
     const eventsMin = isAlone || isLate ? 1 : this.#worth();
     if (this.#events < Math.max(eventsMin, isLate ? 0 : this.#lookAgainAt)) return [];
-    const choice = this.#choose(isAlone ? null : this.#heldByOthers(lane));
-    if (choice.events < eventsMin) {
+    const choice = this.#choose(isAlone ? null : this.#heldByOthers(lane), isLate);
+    if (!isLate && choice.events < eventsMin) {
       // Not looked at again for every call that comes: a crowd with one key would be passed over each time.
       this.#lookAgainAt = this.#events + eventsMin;
       return [];
     }
-    this.#line.replaceFirst(choice.taken.length + choice.left.length, choice.left);
+    this.#line.replaceFirst(choice.taken.length + choice.left.length, isLate ? [] : choice.left);
     this.#events -= choice.events;
-    this.#out[lane] = choice;
+    if (isLate) this.#setAside(choice.left);
+    if (choice.taken.length > 0) this.#out[lane] = choice;
     return choice.taken;
   }
 
   release(lane: number): void {
     this.#out[lane] = null;
     this.#lookAgainAt = 0;
+    if (this.#aside.behind.has(lane)) this.#putBack();
+  }
+
+  #setAside(calls: readonly Call[]): void {
+    if (calls.length === 0) return;
+    for (const call of calls) this.#aside.calls.push(call);
+    for (const [lane, choice] of this.#out.entries()) if (choice !== null) this.#aside.behind.add(lane);
+    this.#events -= countEvents(calls);
+    this.#lookAgainAt = 0;
+  }
+
+  #putBack(): void {
+    const { calls } = this.#aside;
+    this.#line.putInFront(calls);
+    this.#events += countEvents(calls);
+    this.#aside = nothingAside();
   }
 
   /** Little beside much is not worth a statement of its own: it goes together with what comes back next. */
@@ -130,15 +170,16 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
   }
 
   /** @param held what the others hold, null when there is nobody else */
-  #choose(held: readonly ReadonlySet<string>[] | null): Choice<Call> {
+  #choose(held: readonly ReadonlySet<string>[] | null, isLate: boolean): Choice<Call> {
     const { batchBytesMax } = this.#limits;
     const eventsMax = this.#share();
+    const leftMax = isLate ? this.#line.length : lookAheadCalls;
     const taken: Call[] = [];
     const left: Call[] = [];
-    const leftKeys = new Set<string>();
+    const leftKeys = isLate ? this.#aside.keys : new Set<string>();
     let events = 0;
     let bytes = 0;
-    for (let index = 0; left.length < lookAheadCalls; index += 1) {
+    for (let index = 0; left.length < leftMax; index += 1) {
       const call = this.#line.at(index);
       if (call === undefined) break;
       if (held !== null && this.#mustStay(call, held, leftKeys)) {
@@ -173,12 +214,14 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
     return true;
   }
 
+  /** What has been set aside holds its keys, too: it comes first. */
   #heldByOthers(lane: number): readonly ReadonlySet<string>[] {
-    return this.#out.flatMap((choice, other) => {
+    const out = this.#out.flatMap((choice, other) => {
       if (other === lane || choice === null) return [];
       choice.keys ??= new Set(choice.taken.flatMap((call) => call.events.map(orderKeyOf)));
       return [choice.keys];
     });
+    return [...out, this.#aside.keys];
   }
 }
 

@@ -33,9 +33,9 @@ const setup = (limits: Partial<QueueLimits> = {}) => {
     push: (names: string): void => {
       for (const name of names.split(" ")) queue.push(call(name));
     },
-    take: (lane: number): string =>
+    take: (lane: number, isLate = false): string =>
       queue
-        .take(lane)
+        .take(lane, isLate)
         .map(({ name }) => name)
         .join(" "),
   };
@@ -148,6 +148,82 @@ test("no more than a thousand calls that must stay are passed over in search of 
   push(Array.from({ length: 1_000 }, () => "a2").join(" "));
   push("b3");
   expect(take(1)).toBe("");
+});
+
+describe("behind a lane that is late", () => {
+  const numbered = (count: number): string => Array.from({ length: count }, (_, n) => `a${n}`).join(" ");
+
+  test("any number of calls is passed over, and goes in order when it comes back", () => {
+    const { queue, push, take } = setup({
+      batchEventsMax: 5_000,
+      batchBytesMax: 50_000,
+      furtherLaneEventsMin: 256,
+    });
+    push("a");
+    take(0);
+    push(`${numbered(3_000)} b`);
+    expect([take(1), take(1, true)]).toEqual(["", "b"]);
+    push("a3000 c");
+    queue.release(1);
+    expect(take(1, true)).toBe("c");
+    queue.release(0);
+    push("a3001");
+    expect(take(0)).toBe(numbered(3_002));
+    queue.release(0);
+    expect([take(0), queue.isEmpty()]).toEqual(["", true]);
+  });
+
+  test("what waits is not empty, and holds its keys against a look that is not late", () => {
+    const { queue, push, take } = setup({ lanes: 3, furtherLaneEventsMin: 2 });
+    push("a1");
+    take(0);
+    push("ab2");
+    expect([take(1), take(1, true), queue.isEmpty()]).toEqual(["", "", false]);
+    push("c3 d4");
+    expect(take(1)).toBe("c3 d4");
+    push("b5 e6 f7");
+    expect(take(2)).toBe("e6 f7");
+    queue.release(0);
+    expect(take(0)).toBe("ab2 b5");
+    for (const lane of [0, 1, 2]) queue.release(lane);
+    push("a1 b2 c3 d4 e5 f6");
+    expect([take(0), take(1), take(2)]).toEqual(["a1 b2", "c3 d4", "e5 f6"]);
+  });
+
+  test("a call goes when the one that it waits for comes back, though others stay out", () => {
+    const { queue, push, take } = setup({ lanes: 3 });
+    push("a1");
+    take(0);
+    push("b2");
+    take(1);
+    push("b3 a4");
+    expect(take(2, true)).toBe("");
+    queue.release(1);
+    expect(take(1, true)).toBe("b3");
+  });
+
+  test("each call is looked at once, whatever comes and goes meanwhile", () => {
+    const { queue, push, take } = setup();
+    let looks = 0;
+    push("a");
+    take(0);
+    const [event] = call("a").events;
+    for (let n = 0; n < 500; n += 1) {
+      queue.push({
+        name: "a",
+        bytes: 10,
+        get events() {
+          looks += 1;
+          return event === undefined ? [] : [event];
+        },
+      });
+      push(`b${n}`);
+      expect(take(1, true)).toBe(`b${n}`);
+      expect(take(1, true)).toBe("");
+      queue.release(1);
+    }
+    expect(looks).toBeLessThan(500 * 6);
+  });
 });
 
 test("nothing is kept of what has been sent", () => {

@@ -89,6 +89,41 @@ describe("two lanes", () => {
     expect([...sent(0), ...sent(1)].flat()).toEqual(['"a"', '"a2"', '"b"']);
   });
 
+  test("let a batch that waits be passed each time that one does", async () => {
+    const { lanes, publisher, keyed, sent, clock } = setup({ furtherLaneEventsMin: 256 });
+    for (let times = 1; times <= 3; times += 1) {
+      const release = lanes[0].hold();
+      const waiting = publisher.publish(keyed("a"));
+      await settle();
+      const other = publisher.publish(keyed("b"));
+      await clock.pass(200);
+      expect(sent(1)).toHaveLength(times);
+      release();
+      await Promise.all([waiting, other]);
+      await clock.pass(200);
+    }
+  });
+
+  test.each([9, 1_100])("pass it though calls of its key wait in front: %d", async (crowd) => {
+    const { lanes, publisher, keyed, sent, clock } = setup({ furtherLaneEventsMin: 8 });
+    const release = lanes[0].hold();
+    const calls = [publisher.publish(keyed("a"))];
+    await settle();
+    for (let n = 0; n < crowd; n += 1) calls.push(publisher.publish(keyed("a", n)));
+    await settle();
+    calls.push(publisher.publish(keyed("b")));
+    await clock.pass(200);
+    expect(sent(1)).toEqual([['"b"']]);
+    calls.push(publisher.publish(keyed("c")));
+    await settle();
+    expect(sent(1)).toEqual([['"b"'], ['"c"']]); // at once: it still is late
+    release();
+    await Promise.all(calls);
+    expect(lanes[0].committed.map(({ data }) => data).slice(1)).toEqual(
+      Array.from({ length: crowd }, (_, n) => `${n}`),
+    );
+  });
+
   test("never carry one key at once: its next event goes when the one before it has been answered", async () => {
     const { lanes, publisher, keyed, sent } = setup();
     const release = lanes[0].hold();
@@ -151,12 +186,13 @@ describe("two lanes", () => {
   });
 
   test("the second stays at home for little: calls wait for the first and go together", async () => {
-    const { lanes, publisher, keyed, sent } = setup({ furtherLaneEventsMin: 10 });
+    const { lanes, publisher, keyed, sent, clock } = setup({ furtherLaneEventsMin: 10 });
+    await clock.pass(1_000);
     const release = lanes[0].hold();
     const calls = [publisher.publish(keyed("first"))];
     await settle();
     for (let n = 0; n < 9; n += 1) calls.push(publisher.publish(keyed(`k${n}`, n)));
-    await settle();
+    await clock.pass(50);
     expect(sent(1)).toEqual([]);
     calls.push(publisher.publish(keyed("k9", 9)));
     await settle();

@@ -180,6 +180,30 @@ describe("an outcome that is unknown", () => {
   });
 });
 
+describe("a publisher's name", () => {
+  const day = 86_400_000;
+
+  test("is the same for as long as it is at work", async () => {
+    const { appender, publisher, clock } = makeTestPublisher();
+    for (let hour = 0; hour < 72; hour += 1) {
+      await publisher.publish(event(hour));
+      await clock.pass(day / 24);
+    }
+    expect(new Set(appender.calls.map((call) => call.publisher)).size).toBe(1);
+  });
+
+  test("is the same for as long as a batch is in doubt, though an outage lasts for days", async () => {
+    const backoff = { delayMsMin: day / 24, delayMsMax: day / 24 };
+    const { appender, publisher, clock } = makeTestPublisher({ backoff });
+    await publisher.publish(event(1));
+    appender.next("lose answer", ...Array.from({ length: 47 }, () => "lose request" as const));
+    const id = publisher.publish(event(2));
+    await clock.pass(2 * day);
+    expect(await id).toBe(2n);
+    expect(appender.committed.map((it) => it.data)).toEqual(["1", "2"]);
+  });
+});
+
 describe("a publisher that the log has forgotten", () => {
   test("before its first batch is told so: under another name it would be no other", async () => {
     const { appender, publisher } = makeTestPublisher();

@@ -4,8 +4,7 @@
 //! order never is on two lanes at once: see publish-queue.ts.
 
 import type { Backoff } from "../backoff.ts";
-import { hasCode, PgstreamError } from "../errors.ts";
-import type { EncodedEvent, EventDraft } from "../event.ts";
+import type { EventDraft } from "../event.ts";
 import type { Announcer } from "./announcer.ts";
 import {
   type EventAppender,
@@ -16,6 +15,7 @@ import {
 } from "./append-until-known.ts";
 import { type CallLimits, encodeCall } from "./encode-call.ts";
 import { makePublishQueue, type PublishQueue, type WaitingCall } from "./publish-queue.ts";
+import { sendInHalves } from "./send-in-halves.ts";
 import { makeSpace, type Space } from "./space.ts";
 
 export interface PublisherOptions extends CallLimits {
@@ -78,7 +78,6 @@ interface Lane {
 const lateMs = 100;
 
 const isList = Array.isArray as (value: unknown) => value is readonly EventDraft[];
-const eventsOf = (calls: readonly Call[]): readonly EncodedEvent[] => calls.flatMap((call) => call.events);
 
 class BatchingPublisher implements Publisher {
   readonly #ports: PublisherPorts;
@@ -195,29 +194,14 @@ class BatchingPublisher implements Publisher {
   async #goOut(lane: Lane, calls: readonly Call[]): Promise<void> {
     lane.isOut = true;
     lane.outSince = this.#ports.clock.now();
-    await this.#send(lane, calls);
+    await sendInHalves(calls, {
+      sender: lane.sender,
+      published: (some, ids) => this.#resolve(some, ids),
+      failed: (some, error) => this.#reject(some, error),
+    });
     lane.isOut = false;
     this.#queue.release(lane.number);
     this.#sendSoon();
-  }
-
-  /** Sends the calls as one batch. When one of them spoils it, in halves, until it fails alone. */
-  async #send(lane: Lane, calls: readonly Call[]): Promise<void> {
-    try {
-      const events = eventsOf(calls);
-      const ids = await lane.sender.append(events);
-      if (ids.length !== events.length) throw new PgstreamError("internal", "the log answered too few ids");
-      this.#resolve(calls, ids);
-    } catch (error) {
-      if (calls.length === 1 || hasCode(error, "publish_unknown", "database_unavailable", "internal")) {
-        this.#answered(calls);
-        for (const call of calls) call.reject(error);
-        return;
-      }
-      const half = Math.ceil(calls.length / 2);
-      await this.#send(lane, calls.slice(0, half));
-      await this.#send(lane, calls.slice(half));
-    }
   }
 
   #resolve(calls: readonly Call[], ids: readonly bigint[]): void {
@@ -229,6 +213,11 @@ class BatchingPublisher implements Publisher {
       from += call.events.length;
     }
     this.#ports.announcer.announce(ids.at(-1) ?? 0n);
+  }
+
+  #reject(calls: readonly Call[], error: unknown): void {
+    this.#answered(calls);
+    for (const call of calls) call.reject(error);
   }
 
   #answered(calls: readonly Call[]): void {

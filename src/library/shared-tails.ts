@@ -5,7 +5,7 @@ import { liveSession, makeLiveLog } from "../adapters/postgres/read/live-log.ts"
 import { makeLog, readingSession } from "../adapters/postgres/read/log.ts";
 import { keepListening } from "../adapters/postgres/wakeups.ts";
 import type { Clock, Logger } from "../core/ports.ts";
-import type { Membership } from "../core/tail/tail-queue.ts";
+import { hintedTail } from "../core/tail/tail-hints.ts";
 import { SharedTail, type Tail } from "../core/tail/tail.ts";
 import { makeWakeupFlag } from "../core/wakeup-flag.ts";
 import { serverTimeout } from "./defaults.ts";
@@ -97,20 +97,12 @@ export const takeTail = (options: TailOptions, onHint: () => void): TailShare =>
   const key = JSON.stringify([options.target, options.listens]);
   const it = open.get(key) ?? openTail(options);
   open.set(key, it);
-  let membership: Membership | null = null;
-  const listener = (): void => {
-    if (membership?.isOpen() !== true) onHint();
-  };
-  it.listeners.add(listener);
+  const hinted = hintedTail(it.tail, onHint);
+  it.listeners.add(hinted.onHint);
   return {
-    tail: {
-      join: (member) => {
-        membership = it.tail.join(member);
-        return membership;
-      },
-    },
+    tail: hinted.tail,
     release: async () => {
-      it.listeners.delete(listener);
+      it.listeners.delete(hinted.onHint);
       // Its own flag is always among them.
       if (it.listeners.size > 1) return;
       if (open.get(key) === it) open.delete(key);

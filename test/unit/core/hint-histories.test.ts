@@ -5,9 +5,10 @@ import { expect, test } from "bun:test";
 
 import type { Log } from "../../../src/core/log.ts";
 import type { EventHandler } from "../../../src/core/subscribe/event-handler.ts";
-import type { Membership } from "../../../src/core/tail/tail-queue.ts";
+import { hintedTail } from "../../../src/core/tail/tail-hints.ts";
 import { SharedTail, type Tail } from "../../../src/core/tail/tail.ts";
 import { makeWakeupFlag } from "../../../src/core/wakeup-flag.ts";
+import { noTail } from "../../support/no-tail.ts";
 import { makeRandom, type Random, seededRandom } from "../../support/seed.ts";
 import { type FakeLog, makeFakeLog } from "./fake-log.ts";
 import { makeSubscription } from "./fake-subscription.ts";
@@ -25,15 +26,12 @@ const turns = async (count: number): Promise<void> => {
   for (let n = 0; n < count; n += 1) await turn();
 };
 
-/** Woken by its own flag, or by the tail's windows while it is in the tail: as the library has it. */
-const openSubscriber = (database: FakeLog, random: Random, shared: Tail, { flag: spoil }: HintPlant) => {
+/** Woken by its own flag, or by the tail's windows while it is in the tail. */
+const openSubscriber = (database: FakeLog, random: Random, shared: Tail, plant: HintPlant) => {
   const plain = makeWakeupFlag(makeFakeClock());
-  const flag = spoil?.(plain) ?? plain;
+  const flag = plant.flag?.(plain) ?? plain;
   const handled: bigint[] = [];
   let cursor: string | null = null;
-  // As while the tail is closed to it.
-  const isAlone = random.chance(0.3);
-  let membership: Membership | null = null;
   const handler: EventHandler = {
     cursor: async () => await Promise.resolve(cursor),
     handle: async (events, context) => {
@@ -42,31 +40,20 @@ const openSubscriber = (database: FakeLog, random: Random, shared: Tail, { flag:
       ({ cursor } = context);
     },
   };
-  const tail: Tail = {
-    join: (member) => {
-      membership = isAlone ? null : shared.join(member);
-      return membership;
-    },
-  };
+  // Alone as while the tail is closed to it.
+  const hinted = (plant.hinted ?? hintedTail)(random.chance(0.3) ? noTail : shared, flag.raise);
   const log: Log = {
     ...database.log,
     look: async (request) => {
       const look = await database.log.look(request);
       // Much happens while an answer is on its way.
-      await turns(random.integer(0, 3));
+      await turns(random.integer(0, 6));
       return look;
     },
   };
-  const ports = { log, tail, wakeups: flag };
+  const ports = { log, tail: hinted.tail, wakeups: flag };
   const { run, stop } = makeSubscription({ pollIntervalMs: tooLateMs }, handler, ports);
-  return {
-    handled,
-    run,
-    stop,
-    onHint: () => {
-      if (membership?.isOpen() !== true) flag.raise();
-    },
-  };
+  return { handled, run, stop, onHint: hinted.onHint };
 };
 
 interface Tally {
@@ -89,17 +76,20 @@ const runHistory = async (seed: number, tally: Tally, plant: HintPlant = {}): Pr
     if (asking > 0) tally.during += 1;
     for (const raise of [wakeups.raise, ...all.map(({ onHint }) => onHint)]) raise();
   };
-  database.before = async () => {
+  database.before = async (call) => {
     asking += 1;
     await turns(random.integer(0, 3));
     asking -= 1;
+    // All are put out then, and nobody may join until the next lap.
+    if (call === "live" && random.chance(0.3)) throw new Error("planted: the tail's connection broke");
   };
   const ids: bigint[] = [];
   const publish = async (): Promise<void> => {
     await turns(random.integer(0, 12));
     const transaction = database.begin();
     for (let n = random.integer(1, 4); n > 0; n -= 1) ids.push(transaction.publish("a"));
-    if (plant.isEarly === true) hint();
+    // One with nothing behind it comes whenever the listening connection is a new one.
+    if (plant.isEarly === true || random.chance(0.5)) hint();
     await turns(random.integer(0, 12));
     transaction.commit();
     await turns(random.integer(0, 3));
@@ -117,6 +107,7 @@ const runHistory = async (seed: number, tally: Tally, plant: HintPlant = {}): Pr
   const running = [tail.run(stop.signal), ...all.map(async ({ run }) => await run())];
   try {
     for (let lap = 0; lap < laps; lap += 1) {
+      await clock.pass(limits.pauseMs);
       await Promise.all(Array.from({ length: random.integer(1, 3) }, publish));
       await untilQuiet();
       for (const { handled } of all) {

@@ -6,6 +6,7 @@ import type { EncodedEvent, EventDraft } from "../../../src/core/event.ts";
 import type { Log } from "../../../src/core/log.ts";
 import type { EventAppender } from "../../../src/core/publish/append-until-known.ts";
 import type { Publisher } from "../../../src/core/publish/publisher.ts";
+import type { hintedTail } from "../../../src/core/tail/tail-hints.ts";
 import type { LiveLog } from "../../../src/core/tail/tail-reader.ts";
 import type { Tail } from "../../../src/core/tail/tail.ts";
 import type { WakeupFlag } from "../../../src/core/wakeup-flag.ts";
@@ -193,6 +194,7 @@ export interface HintPlant {
   /** Of each subscription. */
   readonly flag?: (flag: WakeupFlag) => WakeupFlag;
   readonly tailFlag?: (flag: WakeupFlag) => WakeupFlag;
+  readonly hinted?: typeof hintedTail;
   /** When hints are sent: by default behind the commit. */
   readonly isEarly?: boolean;
 }
@@ -207,8 +209,26 @@ const clearedBehindTheLook = (flag: WakeupFlag): WakeupFlag => ({
   },
 });
 
+/** Hears no hint from when it was put out of the tail until it asks again. */
+const deafUntilItAsksAgain: typeof hintedTail = (shared, onHint) => {
+  let isIn = false;
+  return {
+    tail: {
+      join: (member) => {
+        const membership = shared.join(member);
+        isIn = membership !== null;
+        return membership;
+      },
+    },
+    onHint: () => {
+      if (!isIn) onHint();
+    },
+  };
+};
+
 export const plantedInHints: Readonly<Record<string, HintPlant>> = {
   "a hint ahead of its batch": { isEarly: true },
   "a subscription that clears its flag behind the look": { flag: clearedBehindTheLook },
   "a tail that clears its flag behind the look": { tailFlag: clearedBehindTheLook },
+  "a subscription that is deaf once it is put out of the tail": { hinted: deafUntilItAsksAgain },
 };

@@ -16,7 +16,7 @@ const makeLeases = (clock: FakeClock) => {
   let isHeld = false;
   let isDown = false;
   let answer: Promise<void> = Promise.resolve();
-  const calls = { prepared: 0, released: 0 };
+  const calls = { prepared: 0, acquired: 0, released: 0 };
   const reach = async (): Promise<void> => {
     await Promise.resolve();
     if (isDown) throw unavailable();
@@ -36,6 +36,7 @@ const makeLeases = (clock: FakeClock) => {
       answer = wait;
     },
     acquire: async (subscription: string, held: Lease | null, ms: number): Promise<Lease | null> => {
+      calls.acquired += 1;
       await reach();
       if (held === null) {
         if (isHeld && clock.now() < until) return null;
@@ -219,6 +220,23 @@ describe("a store that is out of reach", () => {
     await process.outcome;
   });
 
+  test("once is asked in haste until it answers, and at leisure from then on", async () => {
+    const { clock, leases } = setup();
+    const process = startProcess(leases, clock);
+    await settle();
+    leases.down(true);
+    await clock.pass(ttlMs / 3);
+    leases.down(false);
+    await clock.pass(ttlMs / 10);
+    const { acquired } = leases.calls;
+    expect(acquired).toBe(3);
+    await clock.pass(10 * ttlMs);
+    expect(leases.calls.acquired - acquired).toBe(30);
+    expect(process.held).toEqual([1n]);
+    process.stop.abort();
+    await process.outcome;
+  });
+
   test("for longer ends the work before anybody else can hold the lease, and takes it again later", async () => {
     const { clock, leases } = setup();
     const process = startProcess(leases, clock);
@@ -243,6 +261,22 @@ describe("a store that is out of reach", () => {
     expect(process.working()).toBe(1);
     leases.down(true);
     await clock.pass((3 * ttlMs) / 4 - 1);
+    expect(process.working()).toBe(1);
+    await clock.pass(1);
+    expect([process.working(), leases.holder()]).toEqual([0, null]);
+    process.stop.abort();
+    await process.outcome;
+  });
+
+  test("or answers late that the lease is prolonged, ends the work no later for it", async () => {
+    const { clock, leases } = setup();
+    const process = startProcess(leases, clock);
+    await settle();
+    // Asked for at a third of the time to live, it arrives at two.
+    leases.answersAfter(clock.sleep((2 * ttlMs) / 3));
+    await clock.pass((2 * ttlMs) / 3);
+    leases.down(true);
+    await clock.pass((2 * ttlMs) / 3 - 1);
     expect(process.working()).toBe(1);
     await clock.pass(1);
     expect([process.working(), leases.holder()]).toEqual([0, null]);

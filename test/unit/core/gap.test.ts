@@ -115,6 +115,14 @@ test("of a topic that was trimmed in a segment that went too, some may be counte
   expect(gapOf([purge(), later], at(100n))).toEqual([{ topic: "courses", events: 24, exact: true }]);
 });
 
+test("of a topic that was trimmed beside another that went with a segment, none is counted twice: exactly", () => {
+  const trimmed = purge({ purge: 2n, topic: "policies", events: 7, ofSegment: false });
+  expect(gapOf([purge(), trimmed], at(100n))).toEqual([
+    exactly,
+    { topic: "policies", events: 7, exact: true },
+  ]);
+});
+
 test("a gap reads as people say it", () => {
   expect(describeGap([exactly, { topic: "policies", events: 7, exact: false }])).toBe(
     "12 of courses, at most 7 of policies",

@@ -2,7 +2,11 @@
 
 import { expect, test } from "bun:test";
 
+import postgres from "postgres";
+
 import { addressOf } from "../../src/adapters/postgres/address.ts";
+import { driverOptions } from "../../src/adapters/postgres/client.ts";
+import { targetOf } from "../support/log-database.ts";
 
 test.each<readonly [string, object]>([
   ["postgres://me:secret@db.internal/app", { host: ["db.internal"], port: [5432], database: "app" }],
@@ -25,4 +29,23 @@ test.each<readonly [string, object]>([
   ["postgres:///app", { database: "app" }],
 ])("%s", (url, address) => {
   expect(addressOf(url)).toEqual(address);
+});
+
+test.each<readonly [string, readonly string[], readonly number[]]>([
+  ["postgres://me@db/app", ["db"], [5432]],
+  ["postgres://me@one:1,two/app", ["one", "two"], [1, 5432]],
+  ["postgres:///app", ["elsewhere"], [6000]],
+])("%s, where PGHOST and PGPORT lead elsewhere", (url, host, port) => {
+  const { PGHOST, PGPORT } = process.env;
+  Object.assign(process.env, { PGHOST: "elsewhere", PGPORT: "6000" });
+  try {
+    // It connects with its first query.
+    const { options } = postgres(url, driverOptions(targetOf(url), { name: "test", deadlineMs: 1_000 }));
+    expect([options.host, options.port]).toEqual([[...host], [...port]]);
+  } finally {
+    for (const [name, value] of Object.entries({ PGHOST, PGPORT })) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
 });

@@ -14,7 +14,10 @@ const defaultPort = 5_432;
 const parts = /^[^:]+:\/\/(?:[^@/?#]*@)?(?<hosts>[^/?#]*)(?:\/(?<database>[^?#]*))?/;
 const hostAndPort = /^(?:\[(?<v6>[^\]]*)\]|(?<name>[^:]*))(?::(?<port>\d+))?$/;
 
-/** What the URL leaves out is left to the driver, which asks the environment. */
+/**
+ * A URL that names a host is not led elsewhere by a stray PGPORT. What one without leaves out is left to the driver, which asks the
+ * environment.
+ */
 export const addressOf = (url: string): Address => {
   const { hosts = "", database = "" } = parts.exec(url)?.groups ?? {};
   const list = hosts.split(",").map((it) => {

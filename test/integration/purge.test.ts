@@ -211,6 +211,11 @@ describe("the role, as a process", () => {
       await says("the role runs");
       await sql`select pgstream.publish('courses', '{}')`;
       await says("segment emptied");
+      // What an operator knows the one at work by.
+      const leading = await sql`
+        select a.application_name from pg_locks l join pg_stat_activity a using (pid)
+        where l.locktype = 'advisory' and l.classid = 1885827956 and l.objid = 5`;
+      expect(leading).toMatchObject([{ application_name: "pgstream purger ticks" }]);
       child.kill("SIGTERM");
       const { exitCode, errors } = await ending();
       expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "" });

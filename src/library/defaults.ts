@@ -5,7 +5,7 @@ import { isDriverPatched } from "../adapters/postgres/driver-patch.ts";
 import { makeClock } from "../adapters/runtime/clock.ts";
 import { PgstreamError } from "../core/errors.ts";
 import type { Clock, Logger } from "../core/ports.ts";
-import { checkNumbers, checkWords } from "./given-options.ts";
+import { checkNumbers, checkWords, most } from "./given-options.ts";
 
 /** How the library reaches the database and the world; the same for publishers and subscriptions. */
 export interface ConnectOptions {
@@ -33,9 +33,9 @@ export const backoffDefault = { delayMsMin: 50, delayMsMax: 5_000 };
 
 /**
  * When the server gives a statement up: after we have, so that one that is slow and not stuck is still there to answer
- * its repeat, but soon, since those that we have given up on would fill the server one by one.
+ * its repeat, but soon, since those that we have given up on would fill the server one by one. It refuses a longer one than `most`.
  */
-export const serverTimeout = (deadlineMs: number): string => `${2 * deadlineMs}ms`;
+export const serverTimeout = (deadlineMs: number): string => `${Math.min(2 * deadlineMs, most)}ms`;
 
 const isUrl = (it: unknown): it is string => typeof it === "string" && /^postgres(?:ql)?:\/\/./.test(it);
 

@@ -13,7 +13,7 @@ export const overDefaults = <Defaults extends object, Given extends object>(
 };
 
 /** A timer that is set for longer goes off at once. */
-const most = 2 ** 31 - 1;
+export const most = 2 ** 31 - 1;
 
 const shown = (value: unknown): string => {
   if (typeof value === "string") return JSON.stringify(value);

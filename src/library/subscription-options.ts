@@ -67,14 +67,27 @@ const checkFrom = (from: SubscriptionOptions["from"]): void => {
   } else if ("kind" in from) {
     checkWords(from, { kind: ["earliest", "latest", "time", "id", "cursor"] });
     checkForms(
-      { "from.at": "at" in from ? from.at : undefined, "from.id": "id" in from ? from.id : undefined },
+      {
+        "from.at": "at" in from ? from.at : undefined,
+        "from.id": "id" in from ? from.id : undefined,
+        "from.cursor": "cursor" in from ? from.cursor : undefined,
+      },
       {
         "from.at": [(at) => from.kind !== "time" || isMoment(at), "a Date of the years 1 to 9999"],
         "from.id": [
           (id) => from.kind !== "id" || (typeof id === "bigint" && id >= 0n && id <= idMax),
           "an id, a bigint from 0n on",
         ],
+        "from.cursor": [
+          (cursor) => from.kind !== "cursor" || (typeof cursor === "object" && cursor !== null),
+          "a decoded cursor, or { cursor } with its text and no kind",
+        ],
       },
+    );
+  } else {
+    checkForms(
+      { "from.cursor": from.cursor },
+      { "from.cursor": [(cursor) => typeof cursor === "string", "the text of a cursor"] },
     );
   }
 };

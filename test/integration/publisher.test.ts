@@ -177,3 +177,8 @@ describe("an idempotency key", () => {
     expect(await stored("rivals")).toHaveLength(50);
   });
 });
+
+test("the longest deadline that is taken is one that the server takes, too", async () => {
+  await using patient = openPublisher({ database: log.url, deadlineMs: 2 ** 31 - 1 });
+  expect(await patient.publish({ topic: "patient", data: 1 })).toEqual(someId);
+});

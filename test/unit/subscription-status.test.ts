@@ -2,16 +2,17 @@
 
 import { expect, test } from "bun:test";
 
+import { PgstreamError } from "../../src/core/errors.ts";
 import type { Event } from "../../src/core/event.ts";
 import { makeSubscriptionStatus } from "../../src/library/subscription-status.ts";
 
-const event = (id: bigint): Event => ({
+const event = (id: bigint, createdAt = new Date()): Event => ({
   id,
   topic: "courses",
   key: null,
   type: null,
   headers: null,
-  createdAt: new Date(),
+  createdAt,
   data: null,
   json: "null",
 });
@@ -45,4 +46,62 @@ test("status counts what was handled and says where that ended, encoding the cur
     lastId: 3n,
     cursor: "third",
   });
+});
+
+test("status says why it retries, by the code that a program knows, and no longer once it goes on", () => {
+  const status = makeSubscriptionStatus();
+  status.onRetry(new PgstreamError("database_unavailable", "it is away"));
+  expect(status.get()).toMatchObject({
+    state: "retrying",
+    reason: "it is away",
+    code: "database_unavailable",
+  });
+  status.onRetry(new Error("it broke"));
+  expect(status.get()).toMatchObject({ state: "retrying", reason: "it broke", code: "handler_failed" });
+  status.onLive();
+  expect(status.get()).toMatchObject({ state: "live", reason: null, code: null });
+});
+
+test("status tells who holds the lease, and of a batch in hand only while it may be", () => {
+  const status = makeSubscriptionStatus();
+  const told = {
+    standby: { state: "standby", reason: null, code: null },
+    holder: { state: "starting", reason: null, code: null },
+    unreachable: {
+      state: "retrying",
+      reason: "the store is not reachable",
+      code: "store_unavailable",
+    },
+  } as const;
+  for (const lease of ["unreachable", "standby", "holder"] as const) {
+    status.onHandle();
+    status.onLease(lease);
+    expect(status.get()).toMatchObject({ ...told[lease], handlingMs: null });
+  }
+  status.onHandle();
+  status.onEnd(null);
+  expect(status.get()).toMatchObject({ state: "stopped", reason: null, code: null, handlingMs: null });
+});
+
+test("status tells how late the newest event of the last batch was, how long the one in hand takes, and what was missed", () => {
+  const status = makeSubscriptionStatus();
+  const since = performance.now();
+  status.onHandle();
+  const { handlingMs } = status.get();
+  expect(handlingMs).toBeGreaterThanOrEqual(0);
+  expect(handlingMs).toBeLessThanOrEqual(Math.ceil(performance.now() - since));
+  const hourMs = 3_600_000;
+  const publishedAt = Date.now() - hourMs;
+  status.onBatch([event(1n, new Date(0)), event(2n, new Date(publishedAt))], { cursor: "late" });
+  const { lagMs } = status.get();
+  expect(lagMs).toBeGreaterThanOrEqual(hourMs);
+  expect(lagMs).toBeLessThanOrEqual(Date.now() - publishedAt);
+  status.onBatch([], { cursor: "nothing for it" });
+  expect(status.get()).toMatchObject({ lagMs, lastId: 2n, handledEvents: 2 });
+  // The database's clock may be ahead.
+  status.onBatch([event(3n, new Date(Date.now() + hourMs))], { cursor: "early" });
+  expect(status.get().lagMs).toBe(0);
+  status.onGap([{ topic: "courses", events: 7, exact: true }]);
+  status.onLive();
+  expect(status.get().gap).toContain("7");
 });

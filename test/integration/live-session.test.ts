@@ -101,6 +101,7 @@ describe("a live read through a pooler, each of whose two statements tells the n
     [standby ? "t" : "f", 1, "e", 1, "1:1:", "t", "20:20:", newestXid ?? "", 0, "", 0, "1 now"].join(
       "\u001E",
     );
+  let renewals = 0;
   const answering = (first: Told, { standby = false, newestXid }: Told): PostgresClient => ({
     run: async <T>() => {
       const again = { standby, number: 1, id: "e", first_id: "1", snapshot: "1:1:", running: true };
@@ -114,7 +115,9 @@ describe("a live read through a pooler, each of whose two statements tells the n
       };
       return await Promise.resolve([[{ id: null, about: asText(first), data: null }], [news]] as T);
     },
-    renew: () => {},
+    renew: () => {
+      renewals += 1;
+    },
     end: async () => {},
     [Symbol.asyncDispose]: async () => {},
   });
@@ -122,8 +125,9 @@ describe("a live read through a pooler, each of whose two statements tells the n
   const read = async (client: PostgresClient, pooled: boolean): Promise<LiveRead> =>
     await makeLiveLog(client, pooled).read(requestFrom(epoch, { identify: true }));
 
-  test("refuses a standby, whichever of the two it answers", async () => {
+  test("refuses a standby, whichever of the two it answers, and asks the next one by another connection", async () => {
     expect((await read(answering({}, {}), true)).current.xmax).toBe(20n);
+    renewals = 0;
     for (const [first, second] of [
       [{ standby: true }, {}],
       [{}, { standby: true }],
@@ -132,6 +136,7 @@ describe("a live read through a pooler, each of whose two statements tells the n
     }
     const standby = { standby: true };
     expect(await caught(read(answering(standby, standby), false))).toMatchObject({ code: "standby" });
+    expect(renewals).toBe(3);
   });
 
   test("takes the newest event of the one whose snapshot it is: the server may have crashed between them", async () => {

@@ -43,7 +43,12 @@ const undressed = (error: unknown): unknown => {
   return inner instanceof MongoError ? inner : error;
 };
 
+/** The driver passes on what the resolver says of a `mongodb+srv:` name; that of a plain host is a failure to select it. */
+const isOfResolver = (error: unknown): boolean =>
+  error instanceof Error && "syscall" in error && /^query(?:Srv|Txt)$/.test(String(error.syscall));
+
 const isPassing = (error: unknown): boolean =>
+  isOfResolver(error) ||
   error instanceof MongoNetworkError ||
   error instanceof MongoServerSelectionError ||
   (error instanceof MongoError &&

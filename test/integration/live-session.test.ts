@@ -211,3 +211,30 @@ test("a late commit is found in the segment before the window's, in its own and 
     expect(news.newestXid).toBe(BigInt(row?.xid ?? 0));
   }
 });
+
+test("what is asked from further back, late commits or the rest, is looked for in the segments there, whatever was asked before", async () => {
+  await using bench = await openReadBench();
+  const [session, slow] = [bench.session(), bench.session()];
+  const first = await publish(session);
+  const before = await currentSnapshot(session);
+  await using client = openLive(bench);
+  const live = makeLiveLog(client);
+  const { newest: epoch } = await bench.log.epoch();
+  await slow`begin`;
+  await takeXid(slow);
+  const late = await publish(slow);
+  await roll(session);
+  const own = await publish(session);
+  const during = await currentSnapshot(session);
+  await slow`commit`;
+  const next = await publish(session);
+
+  const read = async (since: Snapshot, mainBound: bigint, lateBound: bigint) => {
+    const { page } = await live.read(requestFrom(epoch, { since, mainBound, lateBound }));
+    return page.rows.map(({ id }) => id);
+  };
+  // The segment of one bound changes, then that of the other.
+  expect(await read(makeSnapshot(during.xmax, []), own, own)).toEqual([next]);
+  expect(await read(during, own, first)).toEqual([late, next]);
+  expect(await read(before, first, first)).toEqual([late, own, next]);
+});

@@ -12,6 +12,7 @@ import { openStore } from "../../src/library/open-store.ts";
 import { openPublisher } from "../../src/library/publisher.ts";
 import { fromOf } from "../../src/library/subscription-options.ts";
 import { openSubscription } from "../../src/library/subscription.ts";
+import { isPending, makeFakeClock, outcomeOf } from "./core/fakes.ts";
 
 const refusal = expect.objectContaining({ code: "invalid_config" }) as Error;
 const database = "postgres://nobody@127.0.0.1:1/nothing";
@@ -228,6 +229,21 @@ describe("what may be meant is taken", () => {
       driver.isPatchedForPgstream = true;
     }
   });
+});
+
+test.each([
+  [100, { closeTimeoutMs: 100 }],
+  [10_000, {}],
+])("disposing of a publisher waits for %d ms, given %p", async (waitsMs, given) => {
+  const clock = makeFakeClock();
+  const publisher = openPublisher({ database, clock, ...given });
+  const outcome = outcomeOf(publisher.publish({ topic: "orders", data: 1 }));
+  const disposed = (async () => await publisher[Symbol.asyncDispose]())();
+  await clock.pass(waitsMs - 1);
+  expect(await isPending(disposed)).toBe(true);
+  await clock.pass(1);
+  await disposed;
+  await outcome;
 });
 
 test("an option that is undefined was not given", () => {

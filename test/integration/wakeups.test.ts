@@ -8,6 +8,7 @@ import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import type { Logger } from "../../src/core/ports.ts";
 import { makeWakeupFlag } from "../../src/core/wakeup-flag.ts";
 import { silent } from "../../src/library/defaults.ts";
+import { openPublisher } from "../../src/library/publisher.ts";
 import { openSubscription, type SubscriptionOptions } from "../../src/library/subscription.ts";
 import { targetOf } from "../support/log-database.ts";
 import { useLog } from "../support/log-of-file.ts";
@@ -237,5 +238,30 @@ describe("a subscription", () => {
     }
     expect(await log.hands.sessions("polling")).toHaveLength(1);
     expect(await log.hands.sessions("tail listener")).toEqual([]);
+  });
+
+  test("told to poll gives a pooler no settings of a session on any connection, and neither does a publisher that is told of it", async () => {
+    let refused = 0;
+    // As PgBouncer does with what it does not know.
+    await using proxy = await startProxy((chunk, direction) => {
+      if (direction === "to-client" || !chunk.includes("\0statement_timeout\0")) return "pass";
+      refused += 1;
+      return "reset";
+    });
+    const database = proxy.through(log.url);
+    await using publisher = openPublisher({ database, name: "through", pooled: true });
+    await publisher.publish({ topic: "through", data: 0 });
+    const { subscription, handled } = subscribeAs("through", {
+      database,
+      pollIntervalMs: 50,
+      wakeups: "poll",
+    });
+    await using _ = subscription;
+    await waitFor(async () => (await log.hands.sessions("tail")).length > 0, {
+      what: "it to share a reader",
+    });
+    await publisher.publish({ topic: "through", data: 1 });
+    await waitFor(() => handled.length === 2, { what: "both events" });
+    expect(refused).toBe(0);
   });
 });

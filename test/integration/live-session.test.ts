@@ -51,9 +51,12 @@ describe("a live read on a server that has become another one", () => {
     await happen(bench, session);
     await becomeAnotherServer(session);
     expect((await live.read(requestFrom(epoch))).news.epoch.isRunning).toBe(false);
-    // Not asked again while the connection lasts, unless one asks for it.
     await session`update pgstream.epochs set timeline = timeline - 100`;
     expect((await live.read(requestFrom(epoch, { identify: true }))).news.epoch.isRunning).toBe(true);
+    // Not asked again while the connection lasts, unless one asks for it.
+    await becomeAnotherServer(session);
+    expect((await live.read(requestFrom(epoch))).news.epoch.isRunning).toBe(true);
+    expect((await live.read(requestFrom(epoch, { identify: true }))).news.epoch.isRunning).toBe(false);
   });
 
   test("says so through a pooler, each time", async () => {

@@ -2,7 +2,11 @@
 
 import { describe, expect, test } from "bun:test";
 
+import { openClient } from "../../src/adapters/postgres/client.ts";
+import { liveSession, makeLiveLog } from "../../src/adapters/postgres/read/live-log.ts";
 import type { Log, Page } from "../../src/core/log.ts";
+import { requestFrom } from "../support/live-request.ts";
+import { targetOf } from "../support/log-database.ts";
 import { openReadBench, publish, type ReadBench } from "../support/read-bench.ts";
 import { makeRandom } from "../support/seed.ts";
 
@@ -76,5 +80,27 @@ describe("a page", () => {
       expect(bytes).toBeLessThan(pageBytesMax);
     }
     expect(Math.max(...pages.map(({ rows }) => rows.length))).toBeGreaterThan(5);
+  });
+
+  test("of a live read says whether there is more, and is weighed once one was cut short in front of a large event", async () => {
+    const { bench, a } = await setup();
+    await using _ = bench;
+    const ids: bigint[] = [];
+    for (let n = 0; n < 5; n += 1) ids.push(await publish(a, "t", textOf(600)));
+    const session = { name: "live", deadlineMs: 20_000, session: liveSession };
+    await using client = openClient(targetOf(bench.url), session);
+    const live = makeLiveLog(client);
+    const { newest: epoch } = await bench.log.epoch();
+    const read = async (limits: { readonly eventsMax: number; readonly bytesMax: number }) => {
+      const { rows, more } = (await live.read(requestFrom(epoch, limits))).page;
+      return { ids: rows.map(({ id }) => id), more };
+    };
+    const bytesMax = 2 ** 20;
+    expect(await read({ eventsMax: 3, bytesMax })).toEqual({ ids: ids.slice(0, 3), more: true });
+    expect(await read({ eventsMax: 6, bytesMax })).toEqual({ ids, more: false });
+    // Each is larger than its share of these; two reach the limit.
+    const short = { eventsMax: 50, bytesMax: 1_000 };
+    expect(await read(short)).toEqual({ ids: [], more: true });
+    expect(await read(short)).toEqual({ ids: ids.slice(0, 2), more: true });
   });
 });

@@ -13,6 +13,7 @@ import type { LiveRead } from "../../src/core/tail/tail-reader.ts";
 import { parseTopicPatterns } from "../../src/core/topic.ts";
 import { requestFrom } from "../support/live-request.ts";
 import { targetOf } from "../support/log-database.ts";
+import { caught } from "../support/migrator.ts";
 import { openBench, openTransaction } from "../support/purging.ts";
 import { openReadBench, publish, roll } from "../support/read-bench.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -162,4 +163,22 @@ test("topics whose xids lie ahead of the server, as a restore leaves them, are t
   await publish(session, "restored.later");
   for (const news of await ask(wanted.since()))
     expect(news.topics).toMatchObject([{ name: "restored.later" }]);
+});
+
+test("a log that has no epoch is said to be not migrated, by whatever is asked first", async () => {
+  await using bench = await openReadBench();
+  const { newest: epoch } = await bench.log.epoch();
+  const session = bench.session();
+  await session`truncate pgstream.epochs cascade`;
+  const own = { name: "live", deadlineMs: 20_000, session: liveSession };
+  await using client = openClient(targetOf(bench.url), own);
+  const since = epoch.snapshot;
+  const look = { since, epoch, bound: 0n, topicsSince: since, expectsTick: false };
+  for (const pooled of [false, true]) {
+    const log = makeLog(client, pooled);
+    const live = makeLiveLog(client, pooled);
+    for (const asking of [log.epoch(), log.look(look), live.read(requestFrom(epoch))]) {
+      expect(await caught(asking)).toMatchObject({ code: "not_migrated" });
+    }
+  }
 });

@@ -110,7 +110,8 @@ describe("a live read through a pooler, each of whose two statements tells the n
       const again = { standby, number: 1, id: "e", first_id: "1", snapshot: "1:1:", running: true };
       const news = {
         ...again,
-        current: "20:20:",
+        // Later than that of the page, which lacks what has committed since.
+        current: "25:25:",
         newest_xid: newestXid === undefined ? null : String(newestXid),
         purge: "0",
         topics: null,

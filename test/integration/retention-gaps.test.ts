@@ -13,8 +13,10 @@ import { runSubscription } from "../../src/core/subscribe/subscribe.ts";
 import { parseTopicPatterns } from "../../src/core/topic.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openTestClient } from "../support/log-database.ts";
+import { caught } from "../support/migrator.ts";
 import { noTail } from "../support/no-tail.ts";
 import { type Bench, dayMs, openBench, openTransaction } from "../support/purging.ts";
+import { subscribe } from "../support/subscriber.ts";
 import { openReader } from "../support/told-reader.ts";
 import { waitFor } from "../support/wait-for.ts";
 
@@ -249,6 +251,21 @@ describe("ON_PURGED", () => {
     expect(application.gaps).toHaveLength(2);
     expect(application.handled).toHaveLength(6);
     expect(decodeCursor(application.stored() ?? "").purge).toBeGreaterThan(0n);
+  });
+
+  test("not given, to the library: it stops", async () => {
+    await using log = await openBench();
+    const [first = 0n] = await log.publish("courses");
+    const before = subscribe({ database: log.url });
+    await waitFor(() => before.ids.length === 1, { what: "the first event" });
+    await before.subscription.stop();
+    await fillSegment(log, 4, 1);
+    await purge(log);
+    await log.publish("courses");
+    const after = subscribe({ database: log.url, since: before.cursor() });
+    expect(await caught(after.subscription.done)).toMatchObject({ code: "events_purged" });
+    expect([...before.ids, ...after.ids]).toEqual([first]);
+    expect(after.subscription.status()).toMatchObject({ state: "failed", code: "events_purged" });
   });
 });
 

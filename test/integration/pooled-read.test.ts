@@ -146,6 +146,14 @@ describeOnPostgres([15, 18], "a reader behind a pooler", (version) => {
     },
   );
 
+  test("is told by the look alone where a connection is its own, and that refuses the standby, too", async () => {
+    const { much } = await places();
+    for (const call of [calls.epoch, calls.look]) {
+      const refused = await caught(call(makeLog(onStandby), much));
+      expect(refused).toMatchObject({ code: "standby", retryable: true });
+    }
+  });
+
   test("calls no function that somebody planted in public, whatever it asks", async () => {
     await using admin = connect(primary.url());
     await plantFunctions(admin);

@@ -56,10 +56,7 @@ export const runStored = async (
 ): Promise<void> => {
   const { store, subscription, leaseTtlMs = 10_000, receiptsAgeMs = null } = stored;
   const ended = new AbortController();
-  const upkeep = keepReceiptsShort(
-    { store, client, clock, logger, ageMs: receiptsAgeMs },
-    AbortSignal.any([signal, ended.signal]),
-  );
+  const upkeep = keepReceiptsShort({ store, client, clock, logger, ageMs: receiptsAgeMs }, ended.signal);
   const held: Held = async (lease, until) => await runWith(storedHandler(stored, lease), until);
   try {
     await runWithLease(held, { store, clock, logger, onState }, { subscription, ttlMs: leaseTtlMs }, signal);

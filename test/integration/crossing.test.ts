@@ -51,7 +51,7 @@ test("purges of an epoch are numbered behind those of every earlier one, and non
   expect(BigInt(String(await announce()))).toBeGreaterThan(2n << 32n);
 }, 60_000);
 
-test("what retention has emptied of an epoch last is its floor, and none of the next one's", async () => {
+test("what retention has emptied of an epoch last is its floor, and none of the next one's; nor is what is gone of one gone of the other", async () => {
   await using bench = await openReadBench();
   const session = bench.session();
   for (const segment of [0, 1]) {
@@ -67,6 +67,15 @@ test("what retention has emptied of an epoch last is its floor, and none of the 
   const { newest: second } = await log.epoch();
   expect(await log.starts.floor(first)).toMatchObject({ segments: { lastId: (2n << 32n) - 1n }, purge: 2n });
   expect(await log.starts.floor(second)).toEqual({ segments: null, purge: 2n });
+
+  // As if the second one were of what has been published since: whoever still reads the first has missed nothing of it.
+  await session`update pgstream.purges set epoch = 2 where id = 2`;
+  for (const [epoch, purge] of [
+    [first, 1n],
+    [second, 2n],
+  ] as const) {
+    expect(await log.purgedTopics(epoch, 0n, null)).toMatchObject([{ purge, topic: "t", events: 1 }]);
+  }
 }, 60_000);
 
 test("what opens an epoch is in it, though others began and ended since the transaction has its xid", async () => {

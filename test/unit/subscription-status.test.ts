@@ -4,7 +4,10 @@ import { expect, test } from "bun:test";
 
 import { PgstreamError } from "../../src/core/errors.ts";
 import type { Event } from "../../src/core/event.ts";
+import { openStore } from "../../src/library/open-store.ts";
 import { makeSubscriptionStatus } from "../../src/library/subscription-status.ts";
+import { openSubscription } from "../../src/library/subscription.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 const event = (id: bigint, createdAt = new Date()): Event => ({
   id,
@@ -104,4 +107,21 @@ test("status tells how late the newest event of the last batch was, how long the
   status.onGap([{ topic: "courses", events: 7, exact: true }]);
   status.onLive();
   expect(status.get().gap).toContain("7");
+});
+
+test("a subscription stands by, and says so, while another process holds its lease", async () => {
+  const store = await openStore("sqlite::memory:");
+  await store.prepare();
+  await store.acquire("held", null, 600_000);
+  const subscription = openSubscription({
+    database: "postgres://nobody@127.0.0.1:1/nothing",
+    topics: [">"],
+    store,
+    subscription: "held",
+    handle: async () => {},
+  });
+  await waitFor(() => subscription.status().state === "standby", { what: "it to stand by" });
+  await subscription.stop();
+  expect(subscription.status().state).toBe("stopped");
+  await store.close();
 });

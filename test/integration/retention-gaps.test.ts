@@ -268,7 +268,8 @@ describe("ON_PURGED", () => {
     await fillSegment(log, 4, 1);
     await purge(log);
     await log.publish("courses");
-    const after = subscribe({ database: log.url, since: before.cursor() });
+    const unset: object = { onPurged: undefined };
+    const after = subscribe({ database: log.url, since: before.cursor(), ...unset });
     expect(await caught(after.subscription.done)).toMatchObject({ code: "events_purged" });
     expect([...before.ids, ...after.ids]).toEqual([first]);
     expect(after.subscription.status()).toMatchObject({ state: "failed", code: "events_purged" });

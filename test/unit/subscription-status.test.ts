@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 
 import { PgstreamError } from "../../src/core/errors.ts";
 import type { Event } from "../../src/core/event.ts";
+import type { ConsumerStore } from "../../src/core/subscribe/store.ts";
 import { openStore } from "../../src/library/open-store.ts";
 import { makeSubscriptionStatus } from "../../src/library/subscription-status.ts";
 import { openSubscription } from "../../src/library/subscription.ts";
@@ -109,19 +110,35 @@ test("status tells how late the newest event of the last batch was, how long the
   expect(status.get().gap).toContain("7");
 });
 
-test("a subscription stands by, and says so, while another process holds its lease", async () => {
-  const store = await openStore("sqlite::memory:");
-  await store.prepare();
-  await store.acquire("held", null, 600_000);
-  const subscription = openSubscription({
-    database: "postgres://nobody@127.0.0.1:1/nothing",
-    topics: [">"],
-    store,
-    subscription: "held",
-    handle: async () => {},
-  });
-  await waitFor(() => subscription.status().state === "standby", { what: "it to stand by" });
-  await subscription.stop();
-  expect(subscription.status().state).toBe("stopped");
-  await store.close();
-});
+test.each([
+  [10_000, {}],
+  [700, { leaseTtlMs: 700 }],
+])(
+  "a subscription that asks for its lease for %d ms, given %p, says when it stands by",
+  async (ttlMs, given) => {
+    const opened = await openStore("sqlite::memory:");
+    await opened.prepare();
+    await opened.acquire("held", null, 600_000);
+    const asked: number[] = [];
+    const store: ConsumerStore = {
+      ...opened,
+      acquire: async (subscription, held, askedMs) => {
+        asked.push(askedMs);
+        return await opened.acquire(subscription, held, askedMs);
+      },
+    };
+    const subscription = openSubscription({
+      database: "postgres://nobody@127.0.0.1:1/nothing",
+      topics: [">"],
+      store,
+      subscription: "held",
+      ...given,
+      handle: async () => {},
+    });
+    await waitFor(() => subscription.status().state === "standby", { what: "it to stand by" });
+    await subscription.stop();
+    expect(subscription.status().state).toBe("stopped");
+    expect(new Set(asked)).toEqual(new Set([ttlMs]));
+    await store.close();
+  },
+);

@@ -116,6 +116,8 @@ declare
   own pgstream.epochs;
   is_newest boolean;
   counts pgstream.purged_topics[];
+  trims bigint[];
+  newest bigint;
   last_xid bigint;
   lowest pg_snapshot;
 begin
@@ -134,6 +136,8 @@ begin
     then
       raise lock_not_available using message = format('somebody holds a lock on segment %s: it is not purged before that ends', number);
     end if;
+    select array_agg(p.id) filter (where p.topic_id is not null and p.done_at is null), max(p.id) into trims, newest
+      from pgstream.purges p;
     execute format(
       'select array_agg(row(0, c.*)::pgstream.purged_topics) from (
          select topic_id, count(*), min(xid::text::bigint)::text::xid8, max(xid::text::bigint)::text::xid8
@@ -158,6 +162,11 @@ begin
   if is_newest and not pgstream.segment_is_within(number, floor) then
     return;
   end if;
+  -- By another purger: who has been told of that trim would be told of the same events once more.
+  if exists (select from pgstream.purges p
+             where p.topic_id is not null and p.done_at is not null and (p.id = any(trims) or p.id > coalesce(newest, 0))) then
+    raise lock_not_available using message = format('a topic was trimmed while segment %s was counted', number);
+  end if;
   select coalesce(sum(c.events), 0), max(c.last_xid::text::bigint) into events, last_xid from unnest(counts) c;
   -- As low as the segment allows: what starts at the floor would not be shown events of later segments below it.
   if last_xid is null then
@@ -174,7 +183,7 @@ begin
 end $$;
 
 -- Empties an announced segment: TRUNCATE, which takes milliseconds and stops nobody but readers of this very segment.
--- Answers false, and takes the announcement back, when something newer has come into it meanwhile.
+-- Answers false, and takes the announcement back, when something newer has come into it meanwhile; null when it was emptied before.
 create function pgstream.empty_segment(purge bigint) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
@@ -182,8 +191,11 @@ declare
 begin
   perform pg_advisory_xact_lock(1885827956, 3);
   select * into announced from pgstream.purges p where p.id = purge and p.segment is not null;
-  if not found or announced.done_at is not null then
-    return found;
+  if not found then
+    return false;
+  end if;
+  if announced.done_at is not null then
+    return null;
   end if;
   execute format('lock table pgstream.%I in access exclusive mode', 'events_' || announced.segment);
   if announced.epoch = (select max(number) from pgstream.epochs)

@@ -6,14 +6,25 @@ import { join } from "node:path";
 import type { PostgresServer } from "../../src/adapters/embedded-postgres/server.ts";
 import { openClient } from "../../src/adapters/postgres/client.ts";
 import { makePurging, purgeDeadlineMs, purgingSession } from "../../src/adapters/postgres/purge/purge-log.ts";
+import { makeLog } from "../../src/adapters/postgres/read/log.ts";
 import { makeClock } from "../../src/adapters/runtime/clock.ts";
 import { type PurgerProgress, runPurger } from "../../src/core/purge/purge-loop.ts";
+import type { Purging } from "../../src/core/purge/purge-port.ts";
 import { previewPurge } from "../../src/core/purge/purge-preview.ts";
 import { silent } from "../../src/library/defaults.ts";
 import { openTestClient, targetOf } from "../support/log-database.ts";
-import { connect, migrateAs } from "../support/migrator.ts";
+import { caught, connect, migrateAs } from "../support/migrator.ts";
 import { startOwnServer } from "../support/postgres.ts";
-import { type Bench, dayMs, dumpLog, openBench, purgeOptions, runRound } from "../support/purging.ts";
+import {
+  type Bench,
+  dayMs,
+  dumpLog,
+  openBench,
+  openTransaction,
+  purgeOptions,
+  runRound,
+} from "../support/purging.ts";
+import { openReader } from "../support/told-reader.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 const retentionMs = 7 * dayMs;
@@ -107,6 +118,73 @@ describe("five purgers", () => {
     expect(await log.purging.lead()).toBe(false);
     await first.end();
     await waitFor(async () => await log.purging.lead(), { what: "the lock to be given back" });
+  });
+});
+
+describe("a purger that works on when it has lost the lead", () => {
+  test("announces no segment of which the next one trimmed a topic since it was counted: nobody is told of that twice", async () => {
+    await using log = await openBench();
+    await log.setRetention("sessions", "1 hour");
+    await log.publish("courses", 3);
+    await log.publish("sessions", 3);
+    await log.roll();
+    await log.pass("8 days");
+    const [topic] = await log.purging.expiredTopics(retentionMs, { counted: false });
+    const [segment] = await log.purging.expiredSegments(retentionMs, { counted: false });
+    if (topic === undefined || segment === undefined) throw new Error("nothing has expired");
+    const trim = await log.purging.announceTopicPurge(topic);
+    const { newest } = await makeLog(log.client).epoch();
+    let purge = 0n;
+    /** Besides what was told before, to one that has read nothing. */
+    const told = async () => {
+      const reader = await openReader(makeLog(log.client), {
+        epoch: newest.id,
+        purge,
+        seen: newest.snapshot,
+        window: null,
+      });
+      await reader.read();
+      purge = reader.cursor().purge;
+      return reader.told();
+    };
+
+    await using client = openTestClient(log.url);
+    await using ticker = openTestClient(log.url);
+    const first = makePurging(client, ticker);
+    expect(await first.lead()).toBe(true);
+    await log.sql`alter function pgstream.announce_segment_purge set lock_timeout = '20 s'`;
+    const rolling = await openTransaction(log.url);
+    await rolling.sql`select pg_advisory_xact_lock(1885827956, 3)`;
+    const announcing = caught(first.announceSegmentPurge(segment));
+    const hasCounted = async (): Promise<boolean> =>
+      (await log.sql`select from pg_locks where locktype = 'advisory' and not granted`).length > 0;
+    await waitFor(hasCounted, { what: "the count" });
+    await log.sql`
+      select pg_terminate_backend(pid) from pg_locks
+      where locktype = 'advisory' and classid = 1885827956 and objid = 5
+        and database = (select oid from pg_database where datname = current_database())`;
+    await waitFor(async () => await log.purging.lead(), { what: "the next one to lead" });
+    expect(await log.purging.trimTopic(trim?.id ?? 0n, 100)).toBe(3);
+    const sessions = { topic: "sessions", events: 3, exact: true };
+    expect(await told()).toEqual([sessions]);
+    await rolling.end("commit");
+    await announcing;
+    expect(await log.round()).toMatchObject({ segmentsEmptied: 1, eventsPurged: 3n, failures: [] });
+    expect(await told()).toEqual([{ topic: "courses", events: 3, exact: true }]);
+  });
+
+  test("does not count what the next one emptied", async () => {
+    await using log = await openBench();
+    await fill(log);
+    const { emptySegment } = log.purging;
+    const slower: Purging = {
+      ...log.purging,
+      emptySegment: async (purge) => {
+        await emptySegment(purge);
+        return await emptySegment(purge);
+      },
+    };
+    expect(await log.round({}, slower)).toMatchObject({ segmentsEmptied: 0, eventsPurged: 0n, failures: [] });
   });
 });
 

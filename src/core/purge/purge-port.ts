@@ -62,8 +62,8 @@ export interface Purging {
   ) => Promise<readonly ExpiredSegment[]>;
   /** Null: something newer came into the segment. */
   readonly announceSegmentPurge: (expired: ExpiredSegment) => Promise<AnnouncedPurge | null>;
-  /** False: something newer came into the segment, and the announcement was taken back. */
-  readonly emptySegment: (purge: bigint) => Promise<boolean>;
+  /** False: something newer came into the segment, and the announcement was taken back. Null: another purger was faster. */
+  readonly emptySegment: (purge: bigint) => Promise<boolean | null>;
   readonly expiredTopics: (
     retentionMs: number,
     options: { readonly counted: boolean },

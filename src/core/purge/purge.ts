@@ -115,9 +115,9 @@ const roll = async (round: Round): Promise<void> => {
   await attach(round);
 };
 
-/** Answers whether the segment is empty now. */
+/** Answers whether it emptied the segment. */
 const empty = async (round: Round, segment: number, { id, events }: AnnouncedPurge): Promise<boolean> => {
-  const work = async (): Promise<boolean> => await round.purging.emptySegment(id);
+  const work = async (): Promise<boolean | null> => await round.purging.emptySegment(id);
   const isEmpty = await step(round, `empty segment ${segment}`, work);
   if (isEmpty === true) {
     round.done.segmentsEmptied += 1;

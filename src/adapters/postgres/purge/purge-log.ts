@@ -107,7 +107,7 @@ const slowSteps = (client: PostgresClient) => ({
   emptySegment: async (purge: bigint) =>
     only(
       await client.run(
-        (sql) => sql<{ answer: boolean }[]>`select pgstream.empty_segment(${purge}::bigint) as answer`,
+        (sql) => sql<{ answer: boolean | null }[]>`select pgstream.empty_segment(${purge}::bigint) as answer`,
       ),
     ),
 

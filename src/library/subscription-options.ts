@@ -68,11 +68,13 @@ const checkFrom = (from: SubscriptionOptions["from"]): void => {
     checkWords(from, { kind: ["earliest", "latest", "time", "id", "cursor"] });
     checkForms(
       {
+        "from.kind": from.kind,
         "from.at": "at" in from ? from.at : undefined,
         "from.id": "id" in from ? from.id : undefined,
         "from.cursor": "cursor" in from ? from.cursor : undefined,
       },
       {
+        "from.kind": [(kind) => kind !== undefined, "one, or { cursor } and no kind"],
         "from.at": [(at) => from.kind !== "time" || isMoment(at), "a Date of the years 1 to 9999"],
         "from.id": [
           (id) => from.kind !== "id" || (typeof id === "bigint" && id >= 0n && id <= idMax),

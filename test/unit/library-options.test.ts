@@ -103,6 +103,8 @@ describe("a subscription that nobody could run is refused at once, in one line",
     ["option from.cursor", { from: { cursor: undefined } }],
     ["option from.cursor", { from: { kind: "cursor", cursor: "text" } }],
     ["option from.cursor", { from: { kind: "cursor" } }],
+    ["option from.kind", { from: { kind: undefined } }],
+    ["option from.kind", { from: { kind: undefined, cursor: "text" } }],
     ["option kind", { from: { kind: "date", at: new Date() } }],
   ])("%s: %p", (name, it) => {
     const open = () => openSubscription({ database, topics: ["orders"], cursor, handle, ...it });

@@ -83,7 +83,12 @@ interface Choice<Call> {
   /** What was passed over on the way. */
   readonly left: readonly Call[];
   readonly events: number;
-  /** The order keys of what was taken, once somebody asked. */
+}
+
+interface Batch<Call> {
+  readonly calls: readonly Call[];
+  readonly events: number;
+  /** Their order keys, once somebody asked. */
   keys: ReadonlySet<string> | null;
 }
 
@@ -105,7 +110,7 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
   readonly #line = new Line<Call>();
   #aside = nothingAside<Call>();
   /** What is out, by lane. */
-  readonly #out: (Choice<Call> | null)[];
+  readonly #out: (Batch<Call> | null)[];
   /** Those of the line. */
   #events = 0;
   /** How many events must wait before a further lane looks again. */
@@ -138,8 +143,9 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
     this.#line.replaceFirst(choice.taken.length + choice.left.length, isLate ? [] : choice.left);
     this.#events -= choice.events;
     if (isLate) this.#setAside(choice.left);
-    if (choice.taken.length > 0) this.#out[lane] = choice;
-    return choice.taken;
+    const { taken: calls, events } = choice;
+    if (calls.length > 0) this.#out[lane] = { calls, events, keys: null };
+    return calls;
   }
 
   release(lane: number): void {
@@ -151,7 +157,7 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
   #setAside(calls: readonly Call[]): void {
     if (calls.length === 0) return;
     for (const call of calls) this.#aside.calls.push(call);
-    for (const [lane, choice] of this.#out.entries()) if (choice !== null) this.#aside.behind.add(lane);
+    for (const [lane, batch] of this.#out.entries()) if (batch !== null) this.#aside.behind.add(lane);
     this.#events -= countEvents(calls);
     this.#lookAgainAt = 0;
   }
@@ -193,7 +199,7 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
       events += call.events.length;
       bytes += call.bytes;
     }
-    return { taken, left, events, keys: null };
+    return { taken, left, events };
   }
 
   /** The lanes that are free share what waits, if each share is worth a lane. */
@@ -216,10 +222,10 @@ class KeyedQueue<Call extends WaitingCall> implements PublishQueue<Call> {
 
   /** What has been set aside holds its keys, too: it comes first. */
   #heldByOthers(lane: number): readonly ReadonlySet<string>[] {
-    const out = this.#out.flatMap((choice, other) => {
-      if (other === lane || choice === null) return [];
-      choice.keys ??= new Set(choice.taken.flatMap((call) => call.events.map(orderKeyOf)));
-      return [choice.keys];
+    const out = this.#out.flatMap((batch, other) => {
+      if (other === lane || batch === null) return [];
+      batch.keys ??= new Set(batch.calls.flatMap((call) => call.events.map(orderKeyOf)));
+      return [batch.keys];
     });
     return [...out, this.#aside.keys];
   }
